@@ -29,10 +29,10 @@ def body(name: str) -> bytes:
 class Ingest:
     """The OTLP receiver, and everything that it records."""
 
-    def __init__(self, declines: PaymentDeclines | None = None) -> None:
+    def __init__(self, declines: PaymentDeclines | None = None, services: Services | None = None) -> None:
         self.clock = FakeClock()
         self.pushed, self.meters, self.lines = MetricRegistry(), MetricRegistry(), ListLineSink()
-        self.receiver = OtlpReceiver(self.pushed, Services(), self.lines, self.clock, self.meters, declines)
+        self.receiver = OtlpReceiver(self.pushed, services or Services(), self.lines, self.clock, self.meters, declines)
 
     async def push(self, name: str, content: bytes | None = None) -> OtlpResponse:
         """Push a body with the signal and the encoding of its file name."""

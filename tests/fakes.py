@@ -1,14 +1,14 @@
 """Fakes of the ports. Each passes the same contract as the real implementation."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from toban.collect.service import CollectionService
 from toban.core.errors import StoreError
 from toban.core.log_line import LogLine
 from toban.core.samples import Batch, is_stale
-from toban.logs.recent_lines import redacted_line
+from toban.logs.line_redaction import LineRedactor
 
 
 class FakeClock:
@@ -108,7 +108,12 @@ class ListLineSink:
         self.lines: list[LogLine] = []
 
     def write(self, lines: Sequence[LogLine]) -> None:
-        self.lines.extend(map(redacted_line, lines))
+        self.lines.extend(map(LineRedactor().redacted, lines))
+
+    async def append(
+        self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None
+    ) -> None:
+        self.write(lines)
 
 
 async def collect_once(service: CollectionService) -> None:

@@ -34,8 +34,7 @@ from toban.engines import Engines, open_engines
 from toban.incidents.policy import personal_channels
 from toban.incidents.service import IncidentService
 from toban.ingest import business_events
-from toban.instruments.cardinality import CardinalityLimits
-from toban.logs.recent_lines import RecentLines
+from toban.logs.assembly import Logs, open_logs
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
 from toban.reload import ReloadService
@@ -92,7 +91,10 @@ async def open_daemon(
         engines = await open_engines(stack, settings.metrics, settings.data / "tsdb", http, clock, meters)
         tools = CollectorTools(http, clock, meters, ShopConnections(None, None), state=state)
         access = await open_access(stack, state, settings.data, clock, meters)
-        foundation = _open_foundation(settings, state, engines, access, web, tools)
+        logs = await stack.enter_async_context(
+            open_logs(settings.logs, settings.data / "logs", tools.pushed, clock, meters)
+        )
+        foundation = _open_foundation(settings, state, engines, logs, access, web, tools)
         reloads = ReloadService(read or (lambda: settings), partial(write_audit_entry, state), clock, meters)
         builder = GenerationBuilder(foundation, reloads.reload, reloads)
         stack.push_async_callback(reloads.close)
@@ -105,7 +107,13 @@ async def open_daemon(
 
 
 def _open_foundation(
-    settings: Settings, state: State, engines: Engines, access: Access, web: HttpService, tools: CollectorTools
+    settings: Settings,
+    state: State,
+    engines: Engines,
+    logs: Logs,
+    access: Access,
+    web: HttpService,
+    tools: CollectorTools,
 ) -> Foundation:
     clock, meters = tools.clock, tools.meters
     notifications = NotificationService(
@@ -133,7 +141,7 @@ def _open_foundation(
         tools,
         state,
         engines,
-        RecentLines(tools.pushed, CardinalityLimits(meters)),
+        logs,
         PaymentDeclineCounter(state, clock, meters, business_events.COUNTER_OWNER),
         notifications,
         incidents,

@@ -15,15 +15,13 @@ from toban.core.redaction import redact_url
 from toban.health.checks import UnavailableCheck, checks, unreported
 from toban.incidents.schedule_report import schedule_problems
 from toban.incidents.schedule_service import read_schedule
-from toban.instruments.cardinality import CardinalityLimits
-from toban.logs.recent_lines import RecentLines
 from toban.logs.tail.preflight import PatternCheck, check_files
 from toban.notify.assembly import policy
 from toban.notify.channel import ChannelTools, ConnectionCheck
 from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
-from toban.service_generation import log_streams, on_call_zone, open_collector_tools, open_http_client
+from toban.service_generation import fly_log_connection, on_call_zone, open_collector_tools, open_http_client
 from toban.settings import Settings
 from toban.shop.connections import open_connections
 from toban.shop.grants import missing_grants
@@ -104,10 +102,9 @@ async def check_remote(settings: Settings) -> list[tuple[str, str]]:
 
 
 async def check_streams(settings: Settings) -> list[tuple[str, str]]:
-    """Try each stream of log lines, taking none; return what is wrong with each, or nothing."""
-    clock, meters = SystemClock(), MetricRegistry()
-    found = log_streams(settings, RecentLines(meters, CardinalityLimits(meters)), clock, meters)
-    return [(redact_url(one.server), await one.check_connection()) for one in found]
+    """Try the stream of log lines, taking none; return what is wrong with it, or nothing."""
+    stream = fly_log_connection(settings)
+    return [(redact_url(stream.server), await stream.check())] if stream else []
 
 
 async def check_log_files(settings: Settings) -> list[PatternCheck]:

@@ -27,7 +27,16 @@ AT: Final = gauge(
     "seconds",
 )
 
-FIXED: Final = ("data", "state", "web.listen", "web.metrics", "metrics")
+FIXED: Final = (
+    "data",
+    "state",
+    "web.listen",
+    "web.metrics",
+    "metrics",
+    "logs.retention",
+    "logs.retention_size",
+    "logs.synchronous",
+)
 """Settings of files and sockets, which stay open: they change at a restart only."""
 
 

@@ -52,8 +52,8 @@ from toban.incidents.policy import personal_channels
 from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
-from toban.logs.fly_log_stream import FlyLogStream
-from toban.logs.recent_lines import RecentLines
+from toban.logs.assembly import Logs, open_shippers, open_tails, redactor
+from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
@@ -110,7 +110,7 @@ class Foundation:
     tools: CollectorTools
     state: State
     engines: Engines
-    log_lines: RecentLines
+    logs: Logs
     declines: PaymentDeclineCounter
     notifications: NotificationService
     incidents: IncidentService
@@ -131,6 +131,7 @@ class Foundation:
             self.runbooks,
             self.deploys,
             self.external_alerts,
+            self.logs.pipeline,
             self.access.service,
             self.http,
         )
@@ -164,7 +165,7 @@ class GenerationBuilder:
             settings.collect, settings.shop, store, tools, goes_on.collection if goes_on else None
         )
         same_services = before and before.settings.shop.services == settings.shop.services
-        ports = IngestPorts(store, tools.pushed, base.log_lines, base.declines, base.state, clock, meters)
+        ports = IngestPorts(store, tools.pushed, base.logs.pipeline, base.declines, base.state, clock, meters)
         otlp = before.ingest.otlp if before and same_services else None
         ingest = open_ingest(settings.shop.services, settings.metrics, ports, otlp)
 
@@ -245,11 +246,15 @@ class GenerationBuilder:
             clock,
             meters,
         )
-        streams = log_streams(settings, base.log_lines, clock, meters)
+        streams = log_streams(settings, base.logs.pipeline, clock, meters)
+        tails = open_tails(settings.logs, base.logs, clock, meters)
+        shippers = open_shippers(settings.logs, base.logs, settings.data, tools.http, clock, meters)
         services: list[Service] = [
             collection,
             ingest.otlp,
             *streams,
+            *tails,
+            *shippers,
             alerting.evaluation,
             *notifications.services,
             *incidents.services,
@@ -288,7 +293,7 @@ class GenerationBuilder:
             client_queries=engines.client_queries,
             collection=collection,
             ingest=ingest,
-            log_lines=base.log_lines,
+            logs=base.logs,
             health=HealthService(*checks(settings.shop), engines.health, clock),
             shop=ShopReport(engines.queries, clock, ZoneInfo(settings.notify.timezone)),
             alerting=alerting,
@@ -323,6 +328,7 @@ class GenerationBuilder:
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
+        base.logs.pipeline.redactor = redactor(settings.logs.redaction)
         base.http.configure(
             after.web.app,
             settings.web,
@@ -439,12 +445,17 @@ def allowed_hosts(settings: Settings) -> list[str]:
 
 def log_streams(settings: Settings, lines: LineSink, clock: Clock, meters: MetricRegistry) -> list[FlyLogStream]:
     """Return the services that read log lines from elsewhere."""
-    shop, own_app = settings.shop, os.environ.get("FLY_APP_NAME", "")
-    is_enabled = bool(own_app) if settings.logs.fly is None else settings.logs.fly
+    connection, own_app = fly_log_connection(settings), os.environ.get("FLY_APP_NAME", "")
+    return [FlyLogStream(connection, settings.shop.fly_apps, own_app, lines, clock, meters)] if connection else []
+
+
+def fly_log_connection(settings: Settings) -> FlyLogConnection | None:
+    """Return the connection to Fly's log stream, where lines are read from it."""
+    shop = settings.shop
+    is_enabled = "FLY_APP_NAME" in os.environ if settings.logs.fly is None else settings.logs.fly
     if not (shop.fly_token and shop.fly_org) or not is_enabled:
-        return []
-    token = shop.fly_token.get_secret_value()
-    return [FlyLogStream(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, own_app, lines, clock, meters)]
+        return None
+    return FlyLogConnection(settings.logs.fly_server, shop.fly_org, shop.fly_token.get_secret_value())
 
 
 def open_http_client() -> httpx2.AsyncClient:

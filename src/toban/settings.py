@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from toban.access.settings import SignInSettings
@@ -26,7 +26,7 @@ from toban.core.connection_urls import libpq_url
 from toban.core.effective_settings import EffectiveSetting, effective_settings
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION, data_folder, read_text
-from toban.core.plugins import PluginRegistry
+from toban.core.plugins import PluginRegistry, named_by_key
 from toban.dashboards.board_loader import load_boards
 from toban.dashboards.settings import DashboardSettings
 from toban.deploys.settings import DeploySettings
@@ -103,7 +103,9 @@ class Settings(Section):
 
     alerting: AlertingSettings = AlertingSettings()
 
-    channels: dict[str, Annotated[Channel, CHANNELS]] = Field(default_factory=dict)
+    channels: Annotated[dict[str, Annotated[Channel, CHANNELS]], BeforeValidator(named_by_key)] = Field(
+        default_factory=dict
+    )
     """Notification channels, by the names that rules and routes use."""
 
     notify: NotifySettings = NotifySettings()
@@ -144,16 +146,6 @@ class Settings(Section):
             "storage.tsdb.retention.time": format_duration(self.metrics.retention),
             "storage.tsdb.retention.size": f"{self.metrics.size}B",
             "web.listen-address": self.web.listen,
-        }
-
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _channels_are_called_by_their_keys(cls, value: object) -> object:
-        if not isinstance(value, Mapping):
-            return value
-        return {
-            name: {"name": name, **channel} if isinstance(channel, Mapping) else channel
-            for name, channel in value.items()
         }
 
 

@@ -1,36 +1,46 @@
-"""Line sinks: the newest lines in memory, and the fake of tests."""
+"""Line sinks: the pipeline into the store, and the fake of tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.fakes import ListLineSink
+from tests.fake_line_store import FakeLineStore
+from tests.fakes import FakeClock, ListLineSink
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import LineSink
-from toban.instruments.cardinality import CardinalityLimits
-from toban.logs.recent_lines import LINES, RecentLines
+from toban.logs.line_redaction import LineRedactor
+from toban.logs.pipeline import LogPipeline
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LINE = LogLine(NOW, LogLevel.ERROR, "payment failed", context="Payments", service="api", facts={"order": "ABC"})
 
-Sink = tuple[LineSink, Callable[[], Sequence[LogLine]]]
+Sink = tuple[LineSink, Callable[[], Awaitable[Sequence[LogLine]]]]
 
 
-@pytest.fixture(params=["recent lines", "list"])
-def sink(request: pytest.FixtureRequest) -> Sink:
-    """Return a sink, and what returns its lines, oldest first."""
+@pytest.fixture(params=["pipeline", "list"])
+async def sink(request: pytest.FixtureRequest) -> Sink:
+    """Return a sink, and what returns its lines, in the order of writing."""
     if request.param == "list":
         listing = ListLineSink()
-        return listing, lambda: listing.lines
-    meters = MetricRegistry()
-    recent = RecentLines(meters, CardinalityLimits(meters))
-    return recent, lambda: recent.newest()[::-1]
+
+        async def listed() -> Sequence[LogLine]:
+            return listing.lines
+
+        return listing, listed
+    store, meters, clock = FakeLineStore(), MetricRegistry(), FakeClock(NOW)
+    pipeline = LogPipeline(store, LineRedactor(), lambda _: None, meters, clock, meters)
+
+    async def stored() -> Sequence[LogLine]:
+        await pipeline.once()
+        return [it.line for it in store.numbered(1, 1_000)]
+
+    return pipeline, stored
 
 
-def test_lines_are_stored_in_the_order_of_writing(sink: Sink):
+async def test_lines_are_stored_in_the_order_of_writing(sink: Sink):
     """
     Not in that of their times; writing nothing is no error.
     """
@@ -39,10 +49,10 @@ def test_lines_are_stored_in_the_order_of_writing(sink: Sink):
     write.write([])
     write.write(written[:2])
     write.write(written[2:])
-    assert list(lines()) == written
+    assert list(await lines()) == written
 
 
-def test_lines_are_stored_redacted(sink: Sink):
+async def test_lines_are_stored_redacted(sink: Sink):
     """
     In each of their texts, by pattern and by key.
     """
@@ -50,7 +60,7 @@ def test_lines_are_stored_redacted(sink: Sink):
     secret = "postgresql://toban:hunter2@db:5432/shop"
     facts = {"password": "hunter2", "body": {"token": "hunter2"}, "url": secret}
     write.write([replace(LINE, message=f"connecting to {secret}", context=secret, trace=f"at {secret}", facts=facts)])
-    (stored,) = lines()
+    (stored,) = await lines()
     assert "hunter2" not in repr(stored)
     assert stored.message.startswith("connecting to postgresql://")
 
@@ -66,20 +76,12 @@ def test_lines_are_stored_redacted(sink: Sink):
     ],
     ids=["lone surrogate", "large", "year 9999", "facts of any kind", "empty"],
 )
-def test_writing_never_fails(sink: Sink, line: LogLine):
+async def test_writing_never_fails(sink: Sink, line: LogLine):
     """
     Whoever writes a line can do nothing about it; later ones are stored.
     """
     write, lines = sink
     write.write([line, LINE])
-    stored = lines()
+    stored = await lines()
     assert stored[-1] == LINE
     assert len(stored) == 2
-
-
-def test_lines_that_are_no_longer_stored_are_counted():
-    meters = MetricRegistry()
-    recent = RecentLines(meters, CardinalityLimits(meters), most=2)
-    recent.write([LINE] * 5)
-    assert len(recent.newest()) == 2
-    assert meters.value(LINES, level="error", context="Payments", service="api") == 5

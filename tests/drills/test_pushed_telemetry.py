@@ -81,9 +81,9 @@ def test_opentelemetry_sdk_exports_to_toban(tmp_path, compression):
         )
         assert eventually(lambda: program.value("lag_seconds_count")) == 1
         [line] = program.json("/api/logs")["lines"]
-        assert (line["level"], line["message"], line["service"]) == ("error", "hello from [redacted]", "vendure-server")
+        assert (line["level"], line["message"], line["service"]) == ("error", "hello from [REDACTED]", "vendure-server")
         shown = program.run("logs", "--level", "error")
-        assert "hello from [redacted]" in shown.stdout
+        assert "hello from [REDACTED]" in shown.stdout
 
 
 def test_accepted_events_survive_a_kill(tmp_path):

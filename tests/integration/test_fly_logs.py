@@ -13,16 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import servers
+from tests.fakes import ListLineSink
 from tests.integration.scraping import poll_until
 from tests.program import eventually, toban
 from toban.core.clock import SystemClock
 from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
 from toban.demo.servers import Server
-from toban.instruments.cardinality import CardinalityLimits
 from toban.logs import fly_log_stream
-from toban.logs.fly_log_stream import CONNECTED, GAP_SECONDS, GAPS, MESSAGES, FlyLogStream, parse_message
-from toban.logs.recent_lines import RecentLines
+from toban.logs.fly_log_stream import (
+    CONNECTED,
+    GAP_SECONDS,
+    GAPS,
+    MESSAGES,
+    FlyLogConnection,
+    FlyLogStream,
+    parse_message,
+)
 
 ORG, TOKEN = "shop-gmbh", "FlyV1 fm2_lJPECAAAAAAAA"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,12 +59,12 @@ class Reader:
 
     def __init__(self, server, *, token=TOKEN, apps=(), own=""):
         self.meters = MetricRegistry()
-        self.recent = RecentLines(self.meters, CardinalityLimits(self.meters))
-        url = f"nats://[::1]:{server.port}"
-        self.logs = FlyLogStream(url, ORG, token, apps, own, self.recent, SystemClock(), self.meters)
+        self.lines = ListLineSink()
+        self.connection = FlyLogConnection(f"nats://[::1]:{server.port}", ORG, token)
+        self.logs = FlyLogStream(self.connection, apps, own, self.lines, SystemClock(), self.meters)
 
     def texts(self):
-        return [line.message for line in reversed(self.recent.newest())]
+        return [line.message for line in self.lines.lines]
 
     async def has(self, many):
         return await poll_until(self._texts, lambda found: len(found) >= many)
@@ -170,7 +177,7 @@ async def test_the_connection_is_checked_without_reading_lines(stream, token, er
     """
     For `toban check`.
     """
-    assert await Reader(stream, token=token).logs.check_connection() == error
+    assert await Reader(stream, token=token).connection.check() == error
 
 
 def test_the_running_toban_shows_the_lines(stream, tmp_path):
@@ -283,4 +290,4 @@ def test_any_fields_are_accepted(outer, inner):
     """
     found = parse_message(json.dumps({**outer, "message": json.dumps(inner)}).encode(), NOW)
     assert found is not None
-    RecentLines(MetricRegistry(), CardinalityLimits(MetricRegistry())).write([found])
+    ListLineSink().write([found])

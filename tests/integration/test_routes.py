@@ -32,6 +32,7 @@ PUBLIC = {
     "/health/liveness",
     "/-/healthy",
     "/-/ready",
+    "/ready",
     "/static/{path:path}",
     "/preferences",
     "/status",
@@ -85,7 +86,22 @@ CHANGING_FORMS = {
     "/silences/extend",
     "/silences/expire",
 }
-LOG_LINES = {"/logs", "/api/logs"}
+LOG_LINES = {
+    "/logs",
+    "/api/logs",
+    "/logs/tail",
+    "/loki/api/v1/query_range",
+    "/loki/api/v1/query",
+    "/loki/api/v1/labels",
+    "/loki/api/v1/label",
+    "/loki/api/v1/label/{name}/values",
+    "/loki/api/v1/series",
+    "/loki/api/v1/index/stats",
+    "/loki/api/v1/index/volume",
+    "/loki/api/v1/index/volume_range",
+    "/loki/api/v1/detected_fields",
+    "/loki/api/v1/tail",
+}
 CONFIGURING = {"/-/reload", "/api/quarantine/forget"}
 ADMIN = {
     "/users",
@@ -118,6 +134,8 @@ PUSHED = {
     "/v1/logs",
     "/api/events",
     "/api/v1/write",
+    "/api/logs",
+    "/loki/api/v1/push",
     "/api/v2/alerts",
     "/hooks/alertmanager",
     "/hooks/uptimerobot",

@@ -86,6 +86,27 @@ def download(path: str, data: Path | None, /, **parameters: str | Sequence[str])
             yield chunk
 
 
+def events(path: str, data: Path | None, /, **parameters: str) -> Iterator[tuple[str, str]]:
+    """
+    Follow server-sent events of the running toban: yield the kind and the data of each.
+
+    The first one comes when the stream is open, and has no data. Raises like `get`.
+    """
+    with _response("GET", f"{path}?{urlencode(parameters)}", data) as (response, where):
+        if response.status != 200:
+            _read(_whole(response, where), response.status, where)
+        kind, content = "message", ""
+        while text := response.readline(MAX_BYTES).decode(errors="replace"):
+            name, _, value = text.rstrip("\r\n").partition(": ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                content += value
+            elif not name:
+                yield kind, content
+                kind, content = "message", ""
+
+
 def _request(method: str, target: str, data: Path | None, content: bytes | None, timeout: float = TIMEOUT) -> Any:
     headers = {} if content is None else {"content-type": "application/json"}
     with _response(method, target, data, content, headers, timeout) as (response, where):

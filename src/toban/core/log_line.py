@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+OTLP: Final = "otlp"
+"""The source of lines that come as OpenTelemetry log records."""
 
 
 class LogLevel(StrEnum):

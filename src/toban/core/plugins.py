@@ -35,6 +35,13 @@ class Plugin(Section):
 P = TypeVar("P", bound=Plugin)
 
 
+def named_by_key(value: object) -> object:
+    """Return a mapping of plugins as it is written, each with its key as its name."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: {"name": name, **it} if isinstance(it, Mapping) else it for name, it in value.items()}
+
+
 class PluginRegistry(Generic[P]):
     """
     The plugins of one package.

@@ -94,11 +94,14 @@ class LineSink(Protocol):
         """Store them soon. This never waits and never fails: lines that can't be stored are counted."""
         ...
 
-    async def append(self, lines: Sequence[LogLine], source: str, cursors: Mapping[str, str] | None = None) -> None:
+    async def append(
+        self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None
+    ) -> None:
         """
         Store lines, and the cursors of their source, in one transaction; when it returns, they are durable.
 
-        A line that two sources bring (a file and Fly's stream) is stored once. Raises ``StoreError`` when nothing of it
+        ``source`` is that of all lines, or a list with that of each: `files:/app/logs/error.log`. A line that two
+        sources bring (two files, a file and Fly's stream) is stored once. Raises ``StoreError`` when nothing of it
         was stored, and waits while more lines are on their way than memory may hold.
         """
         ...

@@ -1,10 +1,14 @@
 """Redacts secrets and personal data, by the name of a field and by the form of a text."""
 
 import re
+import string
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
-REDACTED: Final = "[redacted]"
+import re2
+
+REDACTED: Final = "[REDACTED]"
 """The replacement of what is redacted."""
 
 MAX_CHARACTERS: Final = 50_000
@@ -31,7 +35,7 @@ _VALUE: Final = (
 _KEY_VALUE: Final = re.compile(
     r"((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|(?:access|private|session|signing)[_-]?key"
     r"|authorization|session[_-]?id|credentials?|card[_-]?number|cv[cv]2?)[\w-]{0,40}+"
-    r"\\*+[\"']?+\s{0,3}+(?::|=>?+)\s{0,3}+(?!\\*[\"']?\[redacted\]))(?:" + _VALUE + ")",
+    r"\\*+[\"']?+\s{0,3}+(?::|=>?+)\s{0,3}+(?!\\*[\"']?\[REDACTED\]))(?:" + _VALUE + ")",
     re.IGNORECASE,
 )
 _KEY_HINTS: Final = (
@@ -49,12 +53,13 @@ _KEY_HINTS: Final = (
 )
 """A text without any of these has no secret field: searching for names is the most expensive part."""
 
+_CAPITALS: Final = string.ascii_uppercase.encode()
 _AUTH_SCHEMES: Final = ("bearer", "basic", "digest")
 _COOKIES: Final = re.compile(
-    r"((?:set-)?cookie\\*+[\"']?+\s{0,3}+[:=]\s{0,3}+\\*+[\"']?+)(?!\[redacted\])[^\"'\\\r\n]+", re.IGNORECASE
+    r"((?:set-)?cookie\\*+[\"']?+\s{0,3}+[:=]\s{0,3}+\\*+[\"']?+)(?!\[REDACTED\])[^\"'\\\r\n]+", re.IGNORECASE
 )
-_AUTH_SCHEME: Final = re.compile(r"(Bearer|Basic|Digest)(\s++)(?!\[redacted\])[\w.~+/=:-]{6,}", re.IGNORECASE)
-_URL_USER: Final = re.compile(r"(://)(?!\[redacted\]@)[^\s/@\"'<>]{1,300}@")
+_AUTH_SCHEME: Final = re.compile(r"(Bearer|Basic|Digest)(\s++)(?!\[REDACTED\])[\w.~+/=:-]{6,}", re.IGNORECASE)
+_URL_USER: Final = re.compile(r"(://)(?!\[REDACTED\]@)[^\s/@\"'<>]{1,300}@")
 _DOTTED: Final = re.compile(r"(?<![\w.-])[\w-]*+(?:\.[\w-]*+)++")
 _JWT: Final = re.compile(r"(?:^|(?<=-))eyJ[\w-]{5}")
 """The beginning of a token's first part; dots separate the parts."""
@@ -67,7 +72,36 @@ _HEX: Final = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{40,}")
 _BASE64: Final = re.compile(r"(?<![\w+/-])[\w+/-]{32,}={0,2}")
 _EMAIL_CHARACTER: Final = r"[\w.!#$%&'*+/=?^`{|}~-]"
 _EMAIL: Final = re.compile(rf"(?<!{_EMAIL_CHARACTER}){_EMAIL_CHARACTER}++@[\w-]++(?:\.[\w-]++)++")
-_CARD: Final = re.compile(r"(?<![\w.])[2-6](?:[ -]?\d){12,18}(?!\w)")
+_CARD: Final = re.compile(r"(?<![A-Za-z0-9_.０-９])[2-6２-６](?:[ -]?[0-9０-９]){12,18}(?![A-Za-z0-9_０-９])")
+_IBAN: Final = re.compile(
+    r"(?<![A-Za-z0-9_])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}+(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9_])"
+)
+_EVALSHA_STATEMENT: Final = re.compile(r"(evalsha\s{1,3}[0-9a-f]{40}\s)[^\r\n]+", re.IGNORECASE)
+_EVALSHA_ARGUMENTS: Final = re.compile(
+    r"evalsha[\\\"']{0,20}+,\s{0,20}+[\\\"']{0,20}+args[\\\"']{0,20}+:\s{0,9}+\[", re.IGNORECASE
+)
+"""What BullMQ hands to Redis: jobs, and in those requests with their cookies."""
+
+_BYTES: Final = re2.Options()
+_BYTES.encoding = re2.Options.Encoding.LATIN1
+
+_SUSPICIOUS: Final = re2.compile(
+    rb"eyJ[\w-]{5}"
+    rb"|(?i:cookie\\*[\"']?\s{0,3}[:=])"
+    rb"|(?i:(?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|(?:access|private|session|signing)[_-]?key"
+    rb"|authorization|session[_-]?id|credentials?|card[_-]?number|cv[cv]2?)[\w\x80-\xff-]*\\*[\"']?\s{0,3}[:=])"
+    rb"|(?i:(?:bearer|basic|digest)\s+\S{6})"
+    rb"|(?i:evalsha)"
+    rb"|://[^\s/@]+@|\S@[^\s@/]+\."
+    rb"|(?:sk|pk|rk)_(?:live|test)_|whsec_|gh[pousr]_|github_pat_|xox[a-z]-|glpat-|SG\.|AKIA"
+    rb"|[0-9a-fA-F]{40}"
+    rb"|(?:^|[^\w.])(?:[2-6]|\xef\xbc[\x92-\x96])(?:[ -]?(?:[0-9]|\xef\xbc[\x90-\x99])){12}"
+    rb"|(?:^|\W)[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2}",
+    _BYTES,
+)
+"""What every text has, as UTF-8, that holds one of the above, and most texts don't; runs of base64 come apart."""
+
+_RUN: Final = re2.compile(rb"[\w+/\x80-\xff-]{32,}", _BYTES)
 
 
 def redact_text(text: str) -> str:
@@ -76,6 +110,10 @@ def redact_text(text: str) -> str:
 
     Redacting twice changes nothing more. Ids of traces (32 hex digits), UUIDs and times stay.
     """
+    return _redact_suspicious(text) if may_hold_secret(text) else text
+
+
+def _redact_suspicious(text: str) -> str:
     lower = text.lower()
     if "eyj" in lower:
         text = _DOTTED.sub(_without_jwt, text)
@@ -87,12 +125,38 @@ def redact_text(text: str) -> str:
         text = _AUTH_SCHEME.sub(rf"\1\2{REDACTED}", text)
     if "@" in text:
         text = _URL_USER.sub(rf"\1{REDACTED}@", text)
-        text = _EMAIL.sub(REDACTED, text)
+        # An address that follows another, after two dots, is found when that is gone.
+        text = _EMAIL.sub(REDACTED, _EMAIL.sub(REDACTED, text))
         text = _URL_USER.sub(rf"\1{REDACTED}@", text)
+    if "evalsha" in lower:
+        text = _without_arguments(_EVALSHA_STATEMENT.sub(rf"\1{REDACTED}", text))
     text = _PREFIXED.sub(REDACTED, text)
     text = _HEX.sub(REDACTED, text)
     text = _BASE64.sub(_redacted_unless_words, text)
+    text = _IBAN.sub(_redacted_if_iban, text)
     return _CARD.sub(_redacted_if_card, text)
+
+
+def _without_arguments(text: str) -> str:
+    """Redact the arguments of a script: up to the last bracket of the text, for a job may hold any."""
+    found = _EVALSHA_ARGUMENTS.search(text)
+    if not found:
+        return text
+    end = text.rfind("]", found.end())
+    return f"{text[: found.end()]}{REDACTED}{text[end:] if end >= 0 and text[found.end() :] != f'{REDACTED}]' else ']'}"
+
+
+def may_hold_secret(text: str) -> bool:
+    """Tell whether a text may have something to redact; for most texts it can be ruled out in some microseconds."""
+    data = text.encode("utf-8", "surrogatepass")
+    if _SUSPICIOUS.search(data):
+        return True
+    # Most runs are ids and paths, which have no capital letter.
+    return any(_may_be_base64(run[0]) for run in _RUN.finditer(data)) if len(data) >= 32 else False
+
+
+def _may_be_base64(run: bytes) -> bool:
+    return run != run.lower() and len(run) - len(run.translate(None, _CAPITALS)) >= 3
 
 
 def redact(value: object) -> object:
@@ -116,6 +180,7 @@ def redact_url(address: str) -> str:
     return redact_text(f"{scheme}{separator}{f'{REDACTED}@' if before else ''}{host}")
 
 
+@lru_cache(1024)
 def is_secret(key: str) -> bool:
     """Return whether a field of this name is secret, in any spelling of the name."""
     return SECRET_KEY.search(_SEPARATORS.sub("", key).lower()) is not None
@@ -177,6 +242,13 @@ def _redacted_unless_words(found: re.Match[str]) -> str:
     upper = sum("A" <= character <= "Z" for character in text)
     lower = sum("a" <= character <= "z" for character in text)
     return REDACTED if digits >= 2 and upper >= 3 and lower >= 3 and text.count("/") * 12 <= len(text) else text
+
+
+def _redacted_if_iban(found: re.Match[str]) -> str:
+    """Redact an account number whose check digits are right (ISO 13616)."""
+    letters = found[0].replace(" ", "")
+    number = "".join(str(int(letter, 36)) for letter in letters[4:] + letters[:4])
+    return REDACTED if int(number) % 97 == 1 else found[0]
 
 
 def _redacted_if_card(found: re.Match[str]) -> str:

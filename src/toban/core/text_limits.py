@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
+from toban.core.redaction import REDACTED
+
 ELLIPSIS: Final = "…"
 
 _URL_LENGTH: Final = 2000
@@ -74,7 +76,7 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
     A secret of less than four characters stays: it is part of other words, and redacting those would reveal it.
     """
     for secret in sorted({it for it in secrets if len(it) >= 4}, key=len, reverse=True):
-        text = text.replace(secret, "[redacted]")
+        text = text.replace(secret, REDACTED)
     return text
 
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from toban.core.log_levels import LEVELS
 from toban.core.log_line import LogLevel, LogLine
-from toban.core.ports import Clock, LineSink
+from toban.core.ports import Clock
 from toban.core.redaction import redact_text
 from toban.core.samples import moment
 from toban.ingest.label_values import first_text
@@ -31,7 +31,7 @@ LINE_ATTRIBUTES: Final = frozenset({"context", "service_name", "exception.stackt
 """Attributes that become fields of the line; the others are its facts."""
 
 BATCH_CHARACTERS: Final = 20_000
-"""Characters of lines that are written without a pause for other tasks: each is searched for secrets."""
+"""Characters of lines that are read without a pause for other tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +44,27 @@ class DeclinedPayment:
     at: datetime
 
 
-class LogRecordReader:
-    """Writes log records as lines."""
+@dataclass(frozen=True, slots=True)
+class ReceivedLines:
+    """What the records of a body say: lines, and the payments that failed according to them."""
 
-    def __init__(self, span_metrics: SpanMetrics, lines: LineSink, clock: Clock) -> None:
+    lines: list[LogLine] = field(default_factory=list)
+    declined: list[DeclinedPayment] = field(default_factory=list)
+
+
+class LogRecordReader:
+    """Reads log records as lines."""
+
+    def __init__(self, span_metrics: SpanMetrics, clock: Clock) -> None:
         self._span_metrics = span_metrics
-        self._lines = lines
         self._clock = clock
 
-    def records(self, groups: Iterable[ScopeGroup[LogRecord]], declined: list[DeclinedPayment]) -> Iterator[Outcome]:
-        """
-        Write records, some at a time, and yield their outcome.
-
-        Declined payments are appended to ``declined``.
-        """
+    def records(self, groups: Iterable[ScopeGroup[LogRecord]], received: ReceivedLines) -> Iterator[Outcome]:
+        """Append what records say to ``received``, some at a time, and yield their outcome."""
         for group in groups:
             reporter = self._span_metrics.reporter_of(group.resource)
             self._span_metrics.record_alive(reporter)
-            lines: list[LogLine] = []
-            size, malformed = 0, 0
+            count, size, malformed = 0, 0, 0
             for raw in group.items:
                 try:
                     record = group.read(raw)
@@ -71,22 +73,19 @@ class LogRecordReader:
                     continue
                 line = self._line(reporter, record)
                 if reporter.role in {ReporterRole.SERVER, ReporterRole.WORKER} and (payment := declined_payment(line)):
-                    declined.append(payment)
-                lines.append(line)
+                    received.declined.append(payment)
+                received.lines.append(line)
+                count += 1
                 size += min(len(line.message), BATCH_CHARACTERS) + min(len(line.trace), BATCH_CHARACTERS)
-                if len(lines) == BATCH or size > BATCH_CHARACTERS:
-                    self._lines.write(lines)
-                    yield Outcome({ACCEPTED: len(lines), MALFORMED: malformed})
-                    lines, size, malformed = [], 0, 0
-            self._lines.write(lines)
-            yield Outcome({ACCEPTED: len(lines), MALFORMED: malformed})
+                if count == BATCH or size > BATCH_CHARACTERS:
+                    yield Outcome({ACCEPTED: count, MALFORMED: malformed})
+                    count, size, malformed = 0, 0, 0
+            yield Outcome({ACCEPTED: count, MALFORMED: malformed})
 
     def _line(self, reporter: Reporter, record: LogRecord) -> LogLine:
         facts: dict[str, Value] = {
             name: value for name, value in record.attributes.items() if name not in LINE_ATTRIBUTES
         }
-        if record.trace:
-            facts["traceId"] = record.trace.hex()
         if not record.severity and record.severity_text:
             facts["severityText"] = record.severity_text
         return LogLine(
@@ -98,6 +97,7 @@ class LogRecordReader:
             environment=reporter.environment,
             instance=reporter.instance,
             trace=first_text(record.attributes, "exception.stacktrace"),
+            trace_id=record.trace.hex(),
             facts=facts,
         )
 

@@ -10,14 +10,15 @@ from typing import Final
 
 import structlog
 
-from toban.core.errors import StateError
+from toban.core.errors import StateError, StoreError
 from toban.core.failure_log import FailureLog
+from toban.core.log_line import OTLP
 from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
 from toban.core.ports import Clock, HealthStatus, LineSink, PaymentDeclines
 from toban.ingest import otlp_json
 from toban.ingest.metric_families import BODIES, BYTES, ITEMS, REJECTED, REPAIRED
-from toban.ingest.otlp_logs import DeclinedPayment, LogRecordReader
+from toban.ingest.otlp_logs import DeclinedPayment, LogRecordReader, ReceivedLines
 from toban.ingest.otlp_metrics import OtlpMetrics
 from toban.ingest.otlp_model import (
     ACCEPTED,
@@ -46,6 +47,12 @@ MAX_DIGESTS: Final = 2_000
 
 SLICE_SECONDS: Final = 0.005
 """Seconds of work without a pause for other tasks."""
+
+MAX_LINES: Final = 2_000
+"""Lines of one body that are in memory at once."""
+
+RETRY_AFTER: Final = "5"
+"""Seconds after which an exporter may send again what could not be stored."""
 
 EXPIRE_INTERVAL: Final = timedelta(seconds=10)
 
@@ -84,7 +91,8 @@ class OtlpReceiver:
         span_metrics = SpanMetrics(pushed, CardinalityLimits(meters), services, lines, clock)
         self._span_metrics = span_metrics
         self._metrics = OtlpMetrics(pushed, span_metrics, clock)
-        self._logs = LogRecordReader(span_metrics, lines, clock)
+        self._logs = LogRecordReader(span_metrics, clock)
+        self._lines = lines
         self._decoding = asyncio.Lock()
         self._digests: dict[bytes, float] = {}
         # Not ended by a success: requests of other exporters succeed in between.
@@ -106,6 +114,9 @@ class OtlpReceiver:
                 return success_response(signal, encoding)
             try:
                 rejected = await self._record(signal, encoding, body)
+            except StoreError as error:
+                self._count(signal, "unavailable")
+                return error_response(503, encoding, UNAVAILABLE, str(error), **{"retry-after": RETRY_AFTER})
             except DecodeError as error:
                 self._count(signal, "rejected")
                 self._failure.failed(f"{signal.value}: {error}")
@@ -127,21 +138,28 @@ class OtlpReceiver:
 
     async def _record(self, signal: OtlpSignal, encoding: Encoding, body: bytes) -> Outcome:
         """Record a body; return how many items were rejected, by reason."""
-        rejected = Outcome()
+        rejected, received = Outcome(), ReceivedLines()
         began = self._clock.monotonic()
-        for outcome in self._steps(signal, _decoder(encoding), body):
+        for outcome in self._steps(signal, _decoder(encoding), body, received):
             for result, count in (outcome or {}).items():
                 if result == ACCEPTED:
                     self._meters.add(ITEMS, count, signal=signal.value)
                 elif count:
                     self._meters.add(REJECTED, count, signal=signal.value, reason=result)
                     rejected[result] += count
+            if len(received.lines) >= MAX_LINES:
+                await self._lines.append(list(received.lines), OTLP)
+                received.lines.clear()
             if self._clock.monotonic() - began > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 began = self._clock.monotonic()
+        await self._lines.append(received.lines, OTLP)
+        self._pending_declines.extend(received.declined)
         return rejected
 
-    def _steps(self, signal: OtlpSignal, decoder: ModuleType, body: bytes) -> Iterator[Outcome | None]:
+    def _steps(
+        self, signal: OtlpSignal, decoder: ModuleType, body: bytes, received: ReceivedLines
+    ) -> Iterator[Outcome | None]:
         """Decode and record a body in steps; each yields the outcome of its items, if there were any."""
         message, repaired = yield from decoder.decode(signal, body)
         if repaired:
@@ -151,9 +169,7 @@ class OtlpReceiver:
         elif signal is OtlpSignal.METRICS:
             yield from self._metrics.metrics(decoder.metrics(message))
         else:
-            declined: list[DeclinedPayment] = []
-            yield from self._logs.records(decoder.records(message), declined)
-            self._pending_declines.extend(declined)
+            yield from self._logs.records(decoder.records(message), received)
 
     def _is_duplicate(self, digest: bytes) -> bool:
         earliest = self._clock.monotonic() - DUPLICATE_SECONDS

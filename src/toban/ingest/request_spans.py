@@ -1,8 +1,10 @@
 """Request metrics from spans: operation, duration, and errors even of requests with status 200."""
 
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from toban.core.ports import Clock, Recorder
+from toban.core.log_line import LogLevel, LogLine
+from toban.core.ports import Clock, LineSink, Recorder
 from toban.core.samples import MetricFamily
 from toban.ingest.label_values import (
     ANONYMOUS,
@@ -49,12 +51,16 @@ class RequestSpans:
         business: BusinessMetrics,
         recorder: Recorder,
         budgets: CardinalityLimits,
+        lines: LineSink | None,
         clock: Clock,
     ) -> None:
+        """``lines`` gets a line for each failed request, if there is one."""
         self._performance = performance
         self._business = business
         self._recorder = recorder
         self._budgets = budgets
+        self._lines = lines
+        self._clock = clock
         self._traces = TraceBuffer(clock)
 
     def record_request(self, process: str, span: Span) -> None:
@@ -88,7 +94,7 @@ class RequestSpans:
         )
         if name or buffered or request.has_reported_operation:
             self._record_operation(request, operation(name) if name or not buffered else buffered.name, span.trace)
-        self._record_errors(request, attributes, errors)
+        self._record_errors(trace, request, attributes, errors)
         for code in dict.fromkeys(texts(attributes, "vendure.error_result.codes")):
             self._count(ERROR_RESULTS, request.operation, error_code(code))
         for event in span.events():
@@ -113,7 +119,7 @@ class RequestSpans:
     def record_failed_method(self, process: str, span: Span) -> None:
         """Record a failed service method: it is an error of the request if a root field called it."""
         trace, parent = self._traces.trace(process, span.trace), span.parent
-        error = RequestError(_code(span), span.start, span.end)
+        error = _failure(span)
         if parent in trace.root_fields:
             self._record_error(trace, error)
         elif len(trace.method_errors) < MAX_PER_TRACE:
@@ -124,7 +130,7 @@ class RequestSpans:
         for trace in self._traces.evict():
             if trace.errors:
                 name = next((one.name for one in trace.operations), ANONYMOUS)
-                self._count_error(name, trace.errors)
+                self._count_error(trace, name, trace.errors)
             if trace.operations:
                 self._recorder.add(UNJOINED, len(trace.operations))
 
@@ -150,7 +156,7 @@ class RequestSpans:
             trace.root_fields.add(span.id)
         error = trace.method_errors.pop(span.id, None)
         if span.failed:
-            error = RequestError(_code(span), span.start, span.end)
+            error = replace(_failure(span), path=span.name[len(RESOLVE_SPAN) :])
         if error:
             self._record_error(trace, error)
 
@@ -158,13 +164,17 @@ class RequestSpans:
         request = trace.request_of(error)
         if request is None:
             if oldest := _append_bounded(trace.errors, error):
-                self._count_error(ANONYMOUS, [oldest])
+                self._count_error(trace, ANONYMOUS, [oldest])
         elif not request.settled:
             request.settled = True
-            self._count_error(request.operation, [error])
+            self._count_error(trace, request.operation, [error])
 
     def _record_errors(
-        self, request: ServedRequest, attributes: dict[str, Value], buffered: list[RequestError]
+        self,
+        trace: BufferedTrace,
+        request: ServedRequest,
+        attributes: dict[str, Value],
+        buffered: list[RequestError],
     ) -> None:
         codes = texts(attributes, "graphql.error.codes")
         enriched = bool(codes) or request.has_reported_operation
@@ -173,12 +183,28 @@ class RequestSpans:
             # Vendure gives no code to unexpected errors; the error of a method may have one.
             if errors and errors[0].code == NO_CODE:
                 errors = [errors[0], *buffered]
-            self._count_error(request.operation, errors or buffered)
+            self._count_error(trace, request.operation, errors or buffered)
         request.settled = enriched or bool(buffered)
 
-    def _count_error(self, operation: str, errors: list[RequestError]) -> None:
+    def _count_error(self, trace: BufferedTrace, operation: str, errors: list[RequestError]) -> None:
+        """Count a failed request, and write a line about it: once for a request, whatever has failed in it."""
         code = next((error.code for error in errors if error.code != NO_CODE), NO_CODE)
-        self._count(GRAPHQL_ERRORS, operation, code, fault=responsible_party(code))
+        fault = responsible_party(code)
+        self._count(GRAPHQL_ERRORS, operation, code, fault=fault)
+        if not self._lines:
+            return
+        message = next((error.message for error in errors if error.message), code)
+        path = next((error.path for error in errors if error.path), "")
+        facts = {"operation": operation, "path": path, "code": code, "fault": fault}
+        line = LogLine(
+            self._clock.now(),
+            LogLevel.WARN if fault == "client" else LogLevel.ERROR,
+            f"GraphQL Error: {message}",
+            "GraphQLError",
+            facts={name: value for name, value in facts.items() if value},
+            trace_id=trace.id.hex(),
+        )
+        self._lines.write([line])
 
     def _count(self, family: MetricFamily, operation: str, code: str, **labels: str) -> None:
         fit = self._budgets.limited
@@ -200,9 +226,11 @@ def probe_kind(attributes: dict[str, Value]) -> str:
     return "health" if route == "/health" or route.startswith(("/health/", "/health?")) else ""
 
 
-def _code(span: Span) -> str:
+def _failure(span: Span) -> RequestError:
+    """Return what failed, according to a span."""
     error = exception(span.events())
-    return error_code(error[0]) if error else NO_CODE
+    code, message = (error_code(error[0]), error[1]) if error else (NO_CODE, "")
+    return RequestError(code, span.start, span.end, message)
 
 
 def _append_bounded(items: list[T], item: T) -> T | None:

@@ -62,7 +62,9 @@ class SpanMetrics:
         self._clock = clock
         performance = PerformanceMonitor(meters, budgets, lines, clock)
         business = BusinessMetrics(meters, budgets)
-        self.requests = RequestSpans(performance, business, meters, budgets, clock)
+        self.requests = RequestSpans(
+            performance, business, meters, budgets, lines if services.graphql_errors else None, clock
+        )
         self._backend = BackendSpans(meters, budgets)
 
     def reporter_of(self, resource: Mapping[str, Value]) -> Reporter:

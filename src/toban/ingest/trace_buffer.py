@@ -30,11 +30,13 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class RequestError:
-    """A part of a request that failed, and when."""
+    """A part of a request that failed, and when; the message and the field are known of some."""
 
     code: str
     start: int
     end: int
+    message: str = ""
+    path: str = ""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class BufferedTrace:
     """One trace in one process: operations and errors without a request yet, and requests that may get some."""
 
     used_at: float
+    id: bytes
     operations: list[Operation] = field(default_factory=list)
     errors: list[RequestError] = field(default_factory=list)
     requests: list[ServedRequest] = field(default_factory=list)
@@ -122,7 +125,7 @@ class TraceBuffer:
     def trace(self, process: str, id: bytes) -> BufferedTrace:
         """Return a trace, and mark it as the most recently used."""
         key = process, id
-        trace = self._traces.pop(key, None) or BufferedTrace(0)
+        trace = self._traces.pop(key, None) or BufferedTrace(0, id)
         trace.used_at = self._clock.monotonic()
         self._traces[key] = trace
         return trace

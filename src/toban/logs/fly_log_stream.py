@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from toban.core.backoff import retry_delay
+from toban.core.errors import StoreError
 from toban.core.failure_log import FailureLog
 from toban.core.http_client import error_reason
 from toban.core.log_levels import known_level
@@ -56,68 +57,22 @@ UNHEALTHY_AFTER: Final = 300.0
 """Seconds without a connection after which the stream is unhealthy."""
 
 
-class FlyLogStream:
-    """
-    Reads the lines of some apps, and reconnects with backoff when the connection is lost.
+class FlyLogConnection:
+    """Connects to Fly's log stream."""
 
-    Lines of toban itself are left out.
-    """
-
-    name = "fly logs"
-
-    def __init__(
-        self,
-        server: str,
-        org: str,
-        token: str,
-        apps: Sequence[str],
-        own_app: str,
-        lines: LineSink,
-        clock: Clock,
-        meters: MetricRegistry,
-    ) -> None:
+    def __init__(self, server: str, org: str, token: str) -> None:
         self.server = server
         self._credentials = (org, token)
-        self._subjects = [f"logs.{app}.>" for app in apps] or ["logs.>"]
-        self._own_app = own_app
-        self._lines = lines
-        self._clock = clock
-        self._meters = meters
-        self._queue: deque[bytes] = deque()
-        self._queued = asyncio.Event()
-        self._disconnected_at: float | None = clock.monotonic()
-        self._failure = FailureLog(log, "log stream disconnected", "log stream connected", server=server)
-        self._attempts = 0
-        self._was_connected = False
-        for outcome in ("accepted", "rejected", "dropped"):
-            meters.add(MESSAGES, 0, outcome=outcome)
 
-    async def run(self) -> None:
-        """Read lines until cancelled."""
-        while True:
-            self._meters.set(CONNECTED, 0)
-            self._attempts += 1
-            self._failure.failed(await self._connect(self._receive))
-            await self._clock.sleep(retry_delay(self._attempts, None, random.random()).total_seconds())  # noqa: S311  # spreading retries is no secret
-
-    def health(self) -> HealthStatus:
-        """Return whether the stream is connected; it is unhealthy after a while without connection."""
-        if self._disconnected_at is None:
-            return HealthStatus(True, f"Fly's log stream at {self.server} is connected")
-        seconds = self._clock.monotonic() - self._disconnected_at
-        error = self._failure.error or "not connected yet"
-        message = f"log stream of {self.server} disconnected for {seconds:.0f} s: {error}"
-        return HealthStatus(seconds < UNHEALTHY_AFTER, message)
-
-    async def check_connection(self) -> str:
+    async def check(self) -> str:
         """Connect once without reading lines; return the error, or an empty text."""
 
         async def check(client: "Client", ended: "asyncio.Future[None]") -> None:
             await client.flush(CONNECT_TIMEOUT)
 
-        return await self._connect(check)
+        return await self.run(check)
 
-    async def _connect(self, session: "Session") -> str:
+    async def run(self, session: "Session") -> str:
         """Run a session on a connection; return why the connection was lost, or an empty text if it was not."""
         from nats.aio.client import Client  # imported when it is needed: it is large
         from nats.errors import Error
@@ -158,6 +113,57 @@ class FlyLogStream:
         finally:
             await client.close()
 
+
+class FlyLogStream:
+    """
+    Reads the lines of some apps, and reconnects with backoff when the connection is lost.
+
+    Lines of toban itself are left out.
+    """
+
+    name = "fly logs"
+
+    def __init__(
+        self,
+        connection: FlyLogConnection,
+        apps: Sequence[str],
+        own_app: str,
+        lines: LineSink,
+        clock: Clock,
+        meters: MetricRegistry,
+    ) -> None:
+        self._connection = connection
+        self._subjects = [f"logs.{app}.>" for app in apps] or ["logs.>"]
+        self._own_app = own_app
+        self._lines = lines
+        self._clock = clock
+        self._meters = meters
+        self._queue: deque[bytes] = deque()
+        self._queued = asyncio.Event()
+        self._disconnected_at: float | None = clock.monotonic()
+        self._failure = FailureLog(log, "log stream disconnected", "log stream connected", server=connection.server)
+        self._attempts = 0
+        self._was_connected = False
+        for outcome in ("accepted", "rejected", "dropped"):
+            meters.add(MESSAGES, 0, outcome=outcome)
+
+    async def run(self) -> None:
+        """Read lines until cancelled."""
+        while True:
+            self._meters.set(CONNECTED, 0)
+            self._attempts += 1
+            self._failure.failed(await self._connection.run(self._receive))
+            await self._clock.sleep(retry_delay(self._attempts, None, random.random()).total_seconds())  # noqa: S311  # spreading retries is no secret
+
+    def health(self) -> HealthStatus:
+        """Return whether the stream is connected; it is unhealthy after a while without connection."""
+        if self._disconnected_at is None:
+            return HealthStatus(True, f"Fly's log stream at {self._connection.server} is connected")
+        seconds = self._clock.monotonic() - self._disconnected_at
+        error = self._failure.error or "not connected yet"
+        message = f"log stream of {self._connection.server} disconnected for {seconds:.0f} s: {error}"
+        return HealthStatus(seconds < UNHEALTHY_AFTER, message)
+
     async def _receive(self, client: "Client", ended: "asyncio.Future[None]") -> None:
         """Receive lines until the connection has ended."""
         for subject in self._subjects:
@@ -180,7 +186,7 @@ class FlyLogStream:
         if self._failure.error:
             self._failure.succeeded()
         else:
-            log.info("log stream connected", server=self.server)
+            log.info("log stream connected", server=self._connection.server)
         self._was_connected = True
         self._disconnected_at, self._attempts = None, 0
         self._meters.set(CONNECTED, 1)
@@ -199,17 +205,23 @@ class FlyLogStream:
             messages = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             if not self._queue:
                 self._queued.clear()
-            self._write(messages)
-            await asyncio.sleep(0)
+            await self._store(messages)
 
-    def _write(self, messages: Sequence[bytes]) -> None:
-        lines = list[LogLine]()
+    async def _store(self, messages: Sequence[bytes]) -> None:
+        lines, rejected = list[LogLine](), 0
         for data in messages:
             line = parse_message(data, self._clock.now())
-            self._meters.add(MESSAGES, outcome="accepted" if line else "rejected")
+            rejected += line is None
             if line and line.service != self._own_app:
                 lines.append(line)
-        self._lines.write(lines)
+        self._meters.add(MESSAGES, rejected, outcome="rejected")
+        try:
+            await self._lines.append(lines, "fly")
+        except StoreError:
+            # The stream repeats nothing: what can't be stored is lost.
+            self._meters.add(MESSAGES, len(lines), outcome="dropped")
+        else:
+            self._meters.add(MESSAGES, len(messages) - rejected, outcome="accepted")
 
 
 def _reason(error: BaseException) -> str:

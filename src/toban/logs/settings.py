@@ -1,18 +1,39 @@
-"""Settings of log sources."""
+"""Settings of log lines: the store, and the sources."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+import re2
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from toban.core.config_types import Duration, FilePattern, Section, Text, Zone
+from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
+from toban.core.plugins import named_by_key
 from toban.logs.line_parser import AUTO, PARSERS
+from toban.logs.sink import SINKS, Sink
 
 
 def _nats(value: str) -> str:
     if value.partition("://")[0] not in {"nats", "tls"}:
         raise ValueError("the URL must begin with nats:// or tls://")
     return value
+
+
+def _expression(value: str) -> str:
+    try:
+        re2.compile(value)
+    except re2.error as error:
+        raise ValueError(f"no expression of RE2: {error}") from None
+    return value
+
+
+class RedactionSettings(Section):
+    """What is redacted in log lines besides passwords, tokens, keys, cookies, cards and e-mail addresses."""
+
+    keys: tuple[Text, ...] = ()
+    """Further names of secret fields, in any spelling: `licenceKey` is `licence_key` too."""
+
+    patterns: tuple[Annotated[str, AfterValidator(_expression)], ...] = ()
+    """Further expressions (RE2); what they match is redacted."""
 
 
 def _log_format(value: str) -> str:
@@ -73,7 +94,21 @@ def _distinct(files: tuple[LogFiles, ...]) -> tuple[LogFiles, ...]:
 
 
 class LogSettings(Section):
-    """Sources of log lines; those that the shop sends by OpenTelemetry need no setting."""
+    """Log lines: how long they are kept, and their sources; what the shop sends by OpenTelemetry needs no setting."""
+
+    retention: Duration = timedelta(days=30)
+    """How long lines are kept, by whole blocks: a day each, or about a million lines."""
+
+    retention_size: Size = 2**30
+    """Bytes that lines may take on disk. The oldest blocks are removed first."""
+
+    synchronous: Literal["normal", "full"] = "normal"
+    """`normal`: a crash of toban loses nothing, a power cut the last seconds at most. `full`: nor does a power cut."""
+
+    redaction: RedactionSettings = RedactionSettings()
+
+    sinks: Annotated[dict[str, Annotated[Sink, SINKS]], BeforeValidator(named_by_key)] = Field(default_factory=dict)
+    """Where lines are sent, besides being stored here; by names of your own."""
 
     fly: bool | None = None
     """

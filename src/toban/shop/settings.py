@@ -32,6 +32,9 @@ class Services(Section):
     storefront: tuple[str, ...] = ("storefront",)
     """Storefront processes; their requests become `storefront_…`."""
 
+    graphql_errors: bool = True
+    """Whether to log a line for each failed GraphQL request. Switch it off where the shop reports them by itself."""
+
 
 class ShopCheck(Section):
     """What the check of the Shop API uses."""

@@ -15,10 +15,10 @@ QUARANTINED: Final = ".broken"
 
 
 class StoreLog:
-    """The log of the store. A line that can't be written is dropped: the log may be on the same full disk."""
+    """The log of a store. A line that can't be written is dropped: the log may be on the same full disk."""
 
-    def __init__(self) -> None:
-        self._log = structlog.get_logger("toban.tsdb")
+    def __init__(self, name: str) -> None:
+        self._log = structlog.get_logger(name)
 
     def info(self, event: str, **fields: Any) -> None:
         """Log an event."""
@@ -31,7 +31,7 @@ class StoreLog:
             self._log.warning(event, **fields)
 
 
-log: Final = StoreLog()
+log: Final = StoreLog("toban.tsdb")
 
 
 class CorruptionError(StoreError):

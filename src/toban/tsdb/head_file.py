@@ -90,7 +90,7 @@ class HeadFile:
 
     def write(self, rows: Iterable[HeadRow], layouts: Mapping[int, bytes], families: Iterable[MetricFamily]) -> None:
         """Store rows, and the layouts and families that they need, in one transaction."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             self._connection.executemany(
                 "insert or replace into layouts values (?, ?, ?)",
                 [(number, packed, _layout_checksum(number, packed)) for number, packed in layouts.items()],
@@ -112,7 +112,7 @@ class HeadFile:
         In order of their sequence numbers, so that a crash in between never leaves a sample that was overwritten
         without the one that overwrote it.
         """
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             removed = self._connection.execute(
                 "select turn from rows where turn > ? and turn <= ? and at >= ? and at < ? order by turn limit ?",
                 (after, last_sequence, start, end, limit),
@@ -130,7 +130,7 @@ class HeadFile:
 
     def remove_unused_layouts(self) -> None:
         """Remove layouts that no row refers to."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             self._connection.execute("delete from layouts where number not in (select layout from rows)")
         self.layouts = {number for (number,) in self._connection.execute("select number from layouts")}
 
@@ -162,7 +162,7 @@ class HeadFile:
 
     def quarantine(self, sequences: Iterable[int]) -> None:
         """Move damaged rows to a table that keeps them unread."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             for sequence in sequences:
                 self._connection.execute("insert into broken select * from rows where turn = ?", (sequence,))
                 self._connection.execute("delete from rows where turn = ?", (sequence,))
@@ -176,7 +176,7 @@ class HeadFile:
         return [(stat.st_dev, stat.st_ino) for stat in stats]
 
 
-class _Transaction:
+class Transaction:
     """A transaction around a block: committed at its end, rolled back when it raises."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -203,21 +203,22 @@ def committed_frames(log: bytes) -> int:
     A last commit that overwrites a frame of an earlier log is not certain: its page is written after its header, and a
     crash between the two leaves the old page there.
     """
-    frames = (len(log) - WAL_HEADER.size) // (WAL_FRAME.size + PAGE)
-    commits, salt = [0], None
-    for number in range(frames):
-        _, commit, *own, _, _ = WAL_FRAME.unpack_from(log, WAL_HEADER.size + number * (WAL_FRAME.size + PAGE))
-        salt = salt or own
-        if own != salt:
-            # A frame from before the log was restarted.
-            if commits[-1] == number:
-                commits.pop()
-            break
-        if commit:
-            commits.append(number + 1)
+    count = (len(log) - WAL_HEADER.size) // (WAL_FRAME.size + PAGE)
+    if count <= 0:
+        return 0
+    frames = [WAL_FRAME.unpack_from(log, WAL_HEADER.size + number * (WAL_FRAME.size + PAGE)) for number in range(count)]
+    salts = [frame[2:4] for frame in frames]
+    next_salt = WAL_HEADER.unpack_from(log)[4:6]
+    salt = next_salt if next_salt in salts else salts[0]
     # A restarted log has the next salt in its header before its first frame: what follows is in the file already.
-    restarted = salt and WAL_HEADER.unpack_from(log)[4] == (salt[0] + 1) % 2**32
-    return 0 if restarted else commits[-1]
+    if next_salt[0] == (salt[0] + 1) % 2**32:
+        return 0
+    own = [number for number, one in enumerate(salts) if one == salt]
+    commits = [0, *(number + 1 for number in own if frames[number][1])]
+    # Behind the last frame are those from before the log was restarted. A frame with another salt before it is damaged.
+    if commits[-1] == own[-1] + 1 < count:
+        commits.pop()
+    return commits[-1]
 
 
 def encode_layout(lines: Iterable[bytes]) -> bytes:

@@ -23,7 +23,7 @@ from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents
 from toban.ingest.assembly import Ingest
-from toban.logs.recent_lines import RecentLines
+from toban.logs.assembly import Logs
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
 from toban.runbooks.assembly import Runbooks
@@ -54,8 +54,13 @@ from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.api.status_page import StatusPageApi
 from toban.web.application import application, metrics_alone
 from toban.web.endpoint import Endpoint
+from toban.web.fair_streaming import FairStreaming
 from toban.web.ingest import IngestApi
-from toban.web.live_updates import LiveUpdates, PageState
+from toban.web.live_updates import LOGS, LiveUpdates, PageState
+from toban.web.log_push import LogPushApi
+from toban.web.log_tail import LogTail
+from toban.web.loki_api import LokiApi
+from toban.web.loki_tail import LokiTail
 from toban.web.pages.about import AboutPage
 from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.audit import AuditPage
@@ -107,7 +112,7 @@ class Features:
     client_queries: QueryEngine
     collection: CollectionService
     ingest: Ingest
-    log_lines: RecentLines
+    logs: Logs
     health: HealthService
     shop: ShopReport
     alerting: Alerting
@@ -170,7 +175,9 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         quarantine,
         clock,
     )
-    logs, rules = LogsApi(it.log_lines), RulesApi(it.alerting.evaluation)
+    logs, log_tail = LogsApi(it.logs.engine, clock), LogTail(it.logs.feed, clock)
+    loki_tail = LokiTail(it.logs.engine, it.logs.feed, clock)
+    rules = RulesApi(it.alerting.evaluation)
     silences = SilencesApi(notifications.silences, clock)
     effective_settings, audit = SettingsApi(it.settings), AuditApi(partial(recent_entries, it.state))
     about = AboutApi(it.process, it.flags, it.services, it.queries, clock)
@@ -189,6 +196,10 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
+        log_tail,
+        LogPushApi(it.logs.receiver, settings.body_limit),
+        LokiApi(it.logs.engine, clock, FairStreaming()),
+        loki_tail,
         rules,
         effective_settings,
         audit,
@@ -215,7 +226,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         RulesPages(rules, alerts),
         TargetsPage(status),
         ChannelsPage(alerts),
-        LogsPage(logs),
+        LogsPage(logs, clock),
         SettingsPage(effective_settings),
         AuditPage(audit),
         AboutPage(about),
@@ -248,7 +259,13 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     app.add_middleware(PageState, live=live)
     setattr(app.state, REPORT_FAILURES, quarantine.report)
     setattr(app.state, TIMEZONE, notifications.service.report().policy.settings.timezone)
-    return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview, live.end)
+
+    def end_streams() -> None:
+        live.end()
+        log_tail.end()
+        loki_tail.end()
+
+    return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview, end_streams)
 
 
 def _versions(features: Features) -> dict[str, object]:
@@ -261,6 +278,7 @@ def _versions(features: Features) -> dict[str, object]:
         "on_call": features.incidents.on_call.overrides,
         "runbooks": (features.runbooks.service.changes, features.runbooks.service.held),
         "deploys": features.deploys.last,
+        LOGS: features.logs.pipeline.stored,
         "targets": [(it.name, it.state) for it in features.collection.targets()],
         "channels": [(it.name, it.waiting, it.error) for it in notifications.channels],
     }

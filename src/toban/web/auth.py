@@ -122,13 +122,14 @@ class NetworkAccess:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, or reject it."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             raise TypeError(f"{scope['type']} is not supported")
+        asked = scope if scope["type"] == "http" else _as_request(scope)
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         host_name, _ = parse_authority(host)
-        is_same_origin = self._is_same_origin(scope, headers, host)
-        authenticate = partial(self._credentials.principal, scope, headers, host_name, is_same_origin=is_same_origin)
+        is_same_origin = self._is_same_origin(asked, headers, host)
+        authenticate = partial(self._credentials.principal, asked, headers, host_name, is_same_origin=is_same_origin)
         scope["state"] = {
             **scope.get("state", {}),
             "principal": authenticate(is_use=not _is_background(headers)),
@@ -138,10 +139,10 @@ class NetworkAccess:
             "room": self._room,
         }
 
-        rejection = self._rejection(scope, headers)
+        rejection = self._rejection(asked, headers)
 
         async def secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
                 response_headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     response_headers.setdefault(name, value)
@@ -209,6 +210,15 @@ class NetworkAccess:
         default = 443 if scheme == "https" else 80
         port, host_port = parse_authority(authority)[1] or default, parse_authority(host)[1] or default
         return port in {host_port, default}
+
+
+def _as_request(scope: Scope) -> Scope:
+    """
+    Return the request that a WebSocket is opened with, as one that changes something.
+
+    Browsers let a page of any origin open a WebSocket, and read what it sends: it must be of toban's own.
+    """
+    return {**scope, "type": "http", "method": "POST", "scheme": "https" if scope["scheme"] == "wss" else "http"}
 
 
 def _is_background(headers: Headers) -> bool:

@@ -81,6 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes since the last complete part of a request."""
         self._refusal: tuple[int, str] | None = None
         self._leaving = False
+        self._upgraded = False
         self._peer = ""
 
     @property
@@ -114,13 +115,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse data, as long as requests are complete within the limits."""
-        while data and not self._leaving and not self.transport.is_closing():
+        while data and not self._leaving and not self._upgraded and not self.transport.is_closing():
             most = HEAD_BYTES - self._undigested
             piece, data = data[:most], data[most:]
             self._undigested += len(piece)
             super().data_received(piece)
-            if self._undigested >= HEAD_BYTES:
+            if self._undigested >= HEAD_BYTES and not self._upgraded:
                 self._refuse(431, "headers too long")
+        if self._upgraded:
+            return  # what a client sends before it may is dropped
         if self._head is None and not self._request and not self.transport.is_closing():
             self._await_head()
 
@@ -148,6 +151,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._undigested = 0
         self._since = self.loop.time()
         super().on_headers_complete()
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return  # to `handle_websocket_upgrade`
         cycle: RequestResponseCycle = self.cycle
         cycle.transport = cast("asyncio.Transport", _Lingering(self))
 
@@ -158,6 +163,15 @@ class HttpProtocol(HttpToolsProtocol):
             await RequestResponseCycle.send(cycle, message)
 
         cycle.send = send  # type: ignore[method-assign]  # it runs later
+
+    def handle_websocket_upgrade(self) -> None:
+        """Pass the connection on to the protocol of WebSockets."""
+        if self._request:
+            self._refuse(400, "an upgrade within another request")
+            return
+        self._upgraded = True
+        self._unset(self._head, self._stalled)
+        super().handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         """Pass on a chunk of a body."""

@@ -24,6 +24,7 @@ from toban.web.auth import NetworkAccess, TrustedAccess
 from toban.web.http_protocol import HttpProtocol
 from toban.web.listener import DescriptorReserve, ListeningServer, most_connections
 from toban.web.settings import WebSettings, split
+from toban.web.socket_protocol import MESSAGE_BYTES, PING_INTERVAL, SocketProtocol
 
 log = structlog.get_logger("toban.web")
 
@@ -168,7 +169,11 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         lifespan="off",
         loop="asyncio",
         http=HttpProtocol,
-        ws="none",
+        ws=SocketProtocol,
+        ws_max_size=MESSAGE_BYTES,
+        ws_ping_interval=PING_INTERVAL,
+        ws_ping_timeout=PING_INTERVAL,
+        ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
         # Headers that name a client are not trusted: authentication depends on it.

@@ -21,6 +21,9 @@ KEEP_ALIVE: Final = 15.0
 MAX_STREAMS: Final = 100
 """Streams that may be open at once."""
 
+LOGS: Final = "logs"
+"""The topic of log lines, and the event that says that there are new ones."""
+
 LIVE_STATE: Final = "live_state"
 """Where the state of a request holds what its page shows."""
 
@@ -119,4 +122,8 @@ def live_state(request: Request) -> str:
 
 
 def _changed(topics: Iterable[str]) -> str:
-    return f"event: changed\ndata: {' '.join(topics)}\n\n"
+    """Return the events of topics: log lines have one of their own, for they change all the time."""
+    by_event: dict[str, list[str]] = {}
+    for topic in topics:
+        by_event.setdefault(LOGS if topic == LOGS else "changed", []).append(topic)
+    return "".join(f"event: {event}\ndata: {' '.join(them)}\n\n" for event, them in by_event.items())

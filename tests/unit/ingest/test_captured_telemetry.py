@@ -6,6 +6,7 @@ from tests.captured_telemetry import ENCODINGS, Ingest, files
 from toban.core.log_line import LogLevel
 from toban.ingest.metric_families import ITEMS, REJECTED
 from toban.ingest.otlp_model import OtlpSignal
+from toban.shop.settings import Services
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
@@ -19,7 +20,28 @@ async def test_every_captured_body_is_accepted(path):
     signal = next(signal for signal in OtlpSignal if f".{signal.value}" in path.name)
     assert ingest.meters.value(ITEMS, signal=signal.value) > 0
     assert not [family for family, _, _ in ingest.meters.series() if family is REJECTED]
-    assert len(ingest.lines.lines) == (ingest.meters.value(ITEMS, signal="logs"))
+    records = [line for line in ingest.lines.lines if line.context != "GraphQLError"]
+    assert len(records) == (ingest.meters.value(ITEMS, signal="logs"))
+
+
+async def test_a_failed_graphql_request_is_logged_once_with_its_operation():
+    """
+    An error of the shop's own is an error, one of its clients a warning.
+    """
+    ingest = Ingest()
+    await ingest.push_all("pg-down.traces.pb", "enriched-resolver-error.traces.pb")
+    own, clients = ingest.lines.lines
+    assert (own.level, own.context) == (LogLevel.ERROR, "GraphQLError")
+    assert own.message == "GraphQL Error: connect ECONNREFUSED 127.0.0.1:55432"
+    assert own.facts == {"operation": "P", "path": "products", "code": "ECONNREFUSED", "fault": "shop"}
+    assert len(own.trace_id) == 32
+    assert (clients.level, clients.facts["operation"]) == (LogLevel.WARN, "AddMissing")
+
+
+async def test_a_shop_that_reports_failed_requests_by_itself_gets_no_lines():
+    ingest = Ingest(services=Services(graphql_errors=False))
+    await ingest.push_all("graphql-resolver-error.traces.json")
+    assert ingest.lines.lines == []
 
 
 REQUEST = 'vendure_api_requests_total{endpoint="/shop-api",method="POST",status="%d"}'
@@ -222,5 +244,5 @@ async def test_log_records_become_lines():
         (LogLevel.WARN, "", "vendure-worker"),
     ]
     assert lines[0].message == "connect ECONNREFUSED 127.0.0.1:55432"
-    assert str(lines[0].facts["traceId"]).startswith("58338132")
+    assert lines[0].trace_id.startswith("58338132")
     assert lines[3].message == "Job 145 [apply-collection-filters] failed and will not retry."

@@ -4,7 +4,7 @@ import pytest
 
 from toban.tsdb.head_file import PAGE, WAL_FRAME, WAL_HEADER, committed_frames
 
-OLD, NEW = (7, 1), (8, 2)
+OLD, NEW, DAMAGED = (7, 1), (8, 2), (8, 66)
 
 
 def log(header: tuple[int, int], *frames: tuple[tuple[int, int], int]) -> bytes:
@@ -22,6 +22,9 @@ def log(header: tuple[int, int], *frames: tuple[tuple[int, int], int]) -> bytes:
         (NEW, [(NEW, 1), (NEW, 1), (NEW, 0), (OLD, 1)], 2),  # something came after it: it was whole
         (NEW, [(NEW, 1), (NEW, 0), (NEW, 1), (OLD, 0), (OLD, 1)], 1),  # over an old frame: its page may be the old one
         (NEW, [(NEW, 1), (OLD, 1)], 0),
+        (NEW, [(NEW, 1), (DAMAGED, 1), (NEW, 1)], 3),
+        (NEW, [(DAMAGED, 1), (NEW, 1), (OLD, 1)], 0),
+        (DAMAGED, [(NEW, 1), (NEW, 1)], 2),
         (NEW, [(OLD, 1), (OLD, 1)], 0),  # the log was restarted and has no frame yet
     ],
 )

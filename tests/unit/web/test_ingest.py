@@ -23,13 +23,10 @@ from toban.ingest.business_events import BusinessEventReceiver
 from toban.ingest.metric_families import BODIES
 from toban.ingest.otlp_model import OtlpSignal
 from toban.ingest.remote_write_receiver import RECEIVED, RemoteWriteReceiver
-from toban.instruments.cardinality import CardinalityLimits
-from toban.logs.recent_lines import RecentLines
 from toban.remote.remote_write_model import HEADERS
 from toban.remote.remote_write_protobuf import Encoder
 from toban.tsdb.settings import TsdbSettings
-from toban.web.api.logs import LogsApi
-from toban.web.auth import NetworkAccess, TrustedAccess
+from toban.web.auth import NetworkAccess
 from toban.web.ingest import IngestApi
 from toban.web.request_bodies import BUFFER_BYTES, BodyBuffer
 from toban.web.settings import WebSettings
@@ -243,30 +240,6 @@ async def test_events_are_rejected_with_503_while_state_fails(client):
     assert response.json()["errors"][0]["field"] == "product"
     assert (await client.post("/api/events", content=b"{}", headers=PROTOBUF)).status_code == 415
     assert (await client.post("/api/events", content=b" " * (LIMIT + 1), headers=JSON)).status_code == 413
-
-
-async def test_log_lines_are_filtered():
-    """
-    By level, context, service and text; what can't be asked for is said.
-    """
-    ingest = Ingest()
-    recent = RecentLines(ingest.pushed, CardinalityLimits(ingest.meters))
-    app = TrustedAccess(Starlette(routes=LogsApi(recent).routes()))
-    await ingest.push("x.logs.json", logs((9, "one"), (17, "two"), (13, "three")))
-    recent.write(ingest.lines.lines)
-
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
-
-        async def messages(**parameters: str) -> list[str]:
-            response = await client.get("/api/logs", params=parameters)
-            return [line["message"] for line in response.json()["lines"]]
-
-        assert await messages() == ["three", "two", "one"]
-        assert await messages(level="warn", limit="1") == ["three"]
-        assert await messages(text="ONE") == ["one"]
-        assert await messages(service="other") == []
-        for parameters in ({"level": "loud"}, {"limit": "0"}, {"limit": "x"}, {"limit": "9" * 50}):
-            assert (await client.get("/api/logs", params=parameters)).status_code == 400
 
 
 def numbers(at: int, *names: str) -> bytes:

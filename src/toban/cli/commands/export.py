@@ -26,6 +26,7 @@ from toban.core.message_catalogue import LANGUAGES
 from toban.dashboards import grafana_export as grafana_out
 from toban.dashboards.board_loader import load_boards
 from toban.dashboards.grafana_client import GrafanaClient
+from toban.logs import shipper_export as shippers_out
 from toban.notify import alertmanager_export as routes_out
 from toban.notify.routing import CHANNELS
 from toban.settings import load_rules, load_settings
@@ -37,7 +38,7 @@ OWNER = stat.S_IRUSR | stat.S_IWUSR
 
 @click.group
 def command() -> None:
-    """Write configurations for Prometheus, Alertmanager and Grafana, and samples in OpenMetrics."""
+    """Write configurations for Prometheus, Alertmanager, Grafana and log shippers, and samples in OpenMetrics."""
 
 
 @command.command("prometheus")
@@ -142,6 +143,31 @@ def grafana(
 async def _push(url: str, token: str, dashboards: Sequence[Mapping[str, Any]]) -> list[str]:
     async with httpx2.AsyncClient() as http:
         return await GrafanaClient(url, token, http).push(dashboards)
+
+
+def _shipper_command(program: str) -> click.Command:
+    """Return the command that writes the configuration of a log shipper."""
+    name, write = shippers_out.SHIPPERS[program]
+
+    @click.command(program, help=f"Write {name} into FOLDER: it ships the files of `logs.files` to toban and Datadog.")
+    @FOLDER
+    @config_option
+    @click.option("--toban", metavar="URL", default="", help="Where toban is.  [default: notify.address or web.listen]")
+    @FORCE
+    def export(folder: Path, config: Path | None, toban: str, force: bool) -> None:
+        settings = load_settings(config, os.environ)
+        address = toban or settings.notify.address or f"http://{settings.web.listen}"
+        found = shippers_out.ShipperExport.of(settings.logs, address, has_token=settings.web.token is not None)
+        _write(folder, {name: write(found)}, {}, force=force)
+        secrets = [*(["DD_API_KEY"] if found.datadog else []), *(["TOBAN_TOKEN"] if found.has_token else [])]
+        if secrets:
+            echo(f"Set {' and '.join(secrets)} in the environment of {program}: no secret is in the file.")
+
+    return export
+
+
+for shipper in shippers_out.SHIPPERS:
+    command.add_command(_shipper_command(shipper))
 
 
 @command.command("openmetrics")

@@ -5,6 +5,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import repeat
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -52,17 +53,21 @@ LAST_LINE: Final = 65_536
 SEEN: Final = f"{PREFIX}pattern/"
 """What the names of cursors begin with that tell that a pattern was looked at before."""
 
+SOURCE: Final = "files"
+"""Begins the names of these sources of lines."""
+
 
 @dataclass(slots=True)
 class Batch:
     """
-    Lines, the cursors that are stored with them, and those to delete.
+    Lines with the file of each, the cursors that are stored with them, and those to delete.
 
     ``has_more`` tells that there is more to read at once. ``counts`` has the number of lines that were cut, replaced
     or repeated, ``formats`` that of lines by format.
     """
 
     lines: list[LogLine] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     bytes: int = 0
     cursors: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
@@ -183,6 +188,7 @@ class LogFileReader:
             self.skipped.add_unreadable(file.position.path, error)
             return
         batch.lines.extend(self._line(entry, source, before.path, found.read_at) for entry in found.entries)
+        batch.sources.extend(repeat(f"{SOURCE}:{before.path}", len(found.entries)))
         batch.counts.update(found.counts)
         batch.formats.update(entry.format for entry in found.entries)
         batch.bytes += file.position.offset - before.offset

@@ -50,9 +50,6 @@ MAX_RETRY: Final = 30.0
 HANGS_AFTER: Final = 60.0
 """Seconds after which reading one batch counts as hanging."""
 
-SOURCE: Final = "files"
-"""The name of this source of lines."""
-
 SHOWN: Final = 20
 """Skipped files that are logged or shown at a time."""
 
@@ -136,7 +133,7 @@ class FileTail:
     async def _store(self, batch: Batch) -> None:
         """Store a batch, however long that takes; its lines are counted once they are stored."""
         if batch.lines or batch.cursors:
-            await self._retried(lambda: self._lines.append(batch.lines, SOURCE, batch.cursors))
+            await self._retried(lambda: self._lines.append(batch.lines, batch.sources, batch.cursors))
         if batch.forgotten:
             await self._retried(lambda: self._cursors.forget_cursors(batch.forgotten))
         for name, amount in batch.counts.items():

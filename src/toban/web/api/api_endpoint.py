@@ -10,7 +10,7 @@ from starlette.responses import Response
 from toban.access.passwords import BusyError
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
-from toban.core.errors import InvalidCommandError, NotFoundError, StateError
+from toban.core.errors import InvalidCommandError, NotFoundError, StateError, StoreError
 from toban.web.compression import compress_any
 from toban.web.endpoint import JSON, NOTHING, Endpoint, Operation, actor
 from toban.web.problem_details import FieldError, invalid_request, problem
@@ -70,7 +70,7 @@ class ApiEndpoint(Endpoint):
                 return problem(400, str(error), fields)
             except NotFoundError as error:
                 return problem(404, str(error))
-            except (StateError, BusyError) as error:
+            except (StateError, StoreError, BusyError) as error:
                 return problem(503, str(error), headers={"retry-after": str(RETRY_AFTER)})
             body, headers = await compress_any(request, result.model_dump_json().encode())
             headers["vary"] = "accept-encoding"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,6 +32,8 @@ STATES: Final = ("all", "firing", "pending", "acknowledged", "suppressed", "reso
 
 GROUPINGS: Final = ("", "alertname", "severity", "job", "instance")
 """The labels by which alerts can be grouped."""
+
+LOGS_BEFORE: Final = timedelta(minutes=5)
 
 CHART_BEFORE: Final = timedelta(hours=1)
 """How long before an alert began its chart begins."""
@@ -125,6 +128,7 @@ class AlertsPages:
             occurrences=await self._occurrences(alert),
             form=form or FormState(),
             silence_matchers=_exact_matchers(alert),
+            logs=_logs_link(alert),
         )
 
     async def _refused(self, request: Request, form: FormState) -> Response:
@@ -201,3 +205,12 @@ def _grouped(alerts: Sequence[AlertModel], label: str) -> list[tuple[str, list[A
 def _exact_matchers(alert: AlertModel) -> str:
     """Return the matchers of a silence of this alert alone."""
     return ", ".join(str(Matcher(name, MatchOperator.EQUAL, value)) for name, value in sorted(alert.labels.items()))
+
+
+def _logs_link(alert: ExplainedAlert) -> str:
+    """Return the address of the log lines of an alert's time, of the service and context that it is about."""
+    selected = {name: value for name in ("service", "context") if (value := alert.labels.get(name))}
+    end = alert.ends.isoformat() if alert.ends else "now"
+    return (
+        f"/logs?{urlencode({'from': (alert.starts - LOGS_BEFORE).isoformat(), 'to': end, 'level': 'warn', **selected})}"
+    )

@@ -31,7 +31,9 @@ class FakeLineStore:
         self.lines.extend(lines)
         self.values.update(cursors)
 
-    async def append(self, lines: Sequence[LogLine], source: str, cursors: Mapping[str, str] | None = None) -> None:
+    async def append(
+        self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None
+    ) -> None:
         self.store(lines, cursors or {})
 
     async def cursors(self, prefix: str) -> Mapping[str, str]:

@@ -1,0 +1,66 @@
+"""Assembles what receives, keeps, searches and ships log lines."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, Recorder
+from toban.logs.line_feed import LineFeed
+from toban.logs.line_redaction import LineRedactor
+from toban.logs.line_store import LineStore
+from toban.logs.logql.engine import LogqlEngine
+from toban.logs.pipeline import LogPipeline
+from toban.logs.push.receiver import LogPushReceiver
+from toban.logs.settings import LogSettings, RedactionSettings
+from toban.logs.shipping import LineShipper
+from toban.logs.sink import SinkTools
+from toban.logs.store.store import EmbeddedLineStore
+from toban.logs.tail.service import FileTail
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """What stays open for log lines: the store, the way into it, and what searches it and follows it."""
+
+    store: LineStore
+    pipeline: LogPipeline
+    engine: LogqlEngine
+    feed: LineFeed
+    receiver: LogPushReceiver
+
+
+@asynccontextmanager
+async def open_logs(
+    settings: LogSettings, folder: Path, recorder: Recorder, clock: Clock, meters: MetricRegistry
+) -> AsyncIterator[Logs]:
+    """Open the store in a folder. Raises ``StoreError``."""
+    with EmbeddedLineStore(folder, settings, clock, meters) as store:
+        feed = LineFeed()
+        pipeline = LogPipeline(store, redactor(settings.redaction), feed.publish, recorder, clock, meters)
+        async with LogqlEngine(store) as engine:
+            yield Logs(store, pipeline, engine, feed, LogPushReceiver(pipeline, settings.retention, clock))
+
+
+def redactor(settings: RedactionSettings) -> LineRedactor:
+    """Return what redacts lines under some settings."""
+    return LineRedactor(settings.keys, settings.patterns)
+
+
+def open_tails(settings: LogSettings, logs: Logs, clock: Clock, meters: MetricRegistry) -> Sequence[FileTail]:
+    """Return what reads log files, if there are any to read."""
+    instance = os.environ.get("FLY_MACHINE_ID") or socket.gethostname()
+    return [FileTail(settings.files, instance, logs.pipeline, logs.pipeline, clock, meters)] if settings.files else []
+
+
+def open_shippers(
+    settings: LogSettings, logs: Logs, folder: Path, http: httpx2.AsyncClient, clock: Clock, meters: MetricRegistry
+) -> Sequence[LineShipper]:
+    """Return what ships lines to each sink; ``folder`` is the data folder."""
+    tools = SinkTools(http, clock, folder)
+    return [LineShipper(sink, logs.store, logs.pipeline, tools, meters) for sink in settings.sinks.values()]

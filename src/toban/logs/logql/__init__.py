@@ -1,0 +1,1 @@
+"""LogQL: queries over stored log lines, in the language of Loki."""

@@ -1,0 +1,1 @@
+"""Receives log lines that other programs push."""

@@ -1,0 +1,1 @@
+"""The embedded store of log lines: sealed blocks, and a durable head of what is not in a block yet."""

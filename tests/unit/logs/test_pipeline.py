@@ -1,0 +1,136 @@
+"""The way of log lines: redacted, stored once, counted, published; nothing that was acknowledged is lost."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.fakes import FakeClock
+from toban.core.errors import StoreError
+from toban.core.log_line import LogLevel, LogLine
+from toban.core.metric_registry import MetricRegistry
+from toban.logs.line_redaction import LineRedactor
+from toban.logs.log_metrics import DURATIONS, SECURITY_EVENTS
+from toban.logs.log_metrics import LINES as LOG_LINES
+from toban.logs.pipeline import LINES, MAX_WAITING, WAITING, LogPipeline
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class MemoryStore:
+    """Keeps what is appended; fails while ``error`` is set."""
+
+    def __init__(self) -> None:
+        self.lines: list[LogLine] = []
+        self.kept: dict[str, str] = {}
+        self.error = ""
+
+    def append(self, lines: Sequence[LogLine], cursors: Mapping[str, str]) -> int:
+        if self.error:
+            raise StoreError(self.error)
+        self.lines += lines
+        self.kept |= cursors
+        return len(self.lines) - len(lines) + 1
+
+    def maintain(self, now: int) -> None:
+        pass
+
+
+def line(message: str, level: LogLevel = LogLevel.INFO, **fields) -> LogLine:
+    return LogLine(AT, level, message, **fields)
+
+
+class Running:
+    """A running pipeline, and what it has published."""
+
+    def __init__(self) -> None:
+        self.store, self.meters, self.clock = MemoryStore(), MetricRegistry(), FakeClock()
+        self.published = []
+        self.pipeline = LogPipeline(
+            self.store, LineRedactor(), self.published.extend, self.meters, self.clock, self.meters
+        )
+
+    @property
+    def messages(self) -> list[str]:
+        return [it.message for it in self.store.lines]
+
+
+@asynccontextmanager
+async def running():
+    it = Running()
+    task = asyncio.create_task(it.pipeline.run())
+    try:
+        yield it
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_lines_are_stored_redacted_and_published_with_their_numbers():
+    async with running() as it:
+        await it.pipeline.append([line("user jane@example.com"), line("two")], "api", {"cursor": "7"})
+        assert it.messages == ["user [REDACTED]", "two"]
+        assert it.store.kept == {"cursor": "7"}
+    assert [(stored.position.number, stored.line.message) for stored in it.published] == [
+        (1, "user [REDACTED]"),
+        (2, "two"),
+    ]
+    assert it.meters.value(WAITING) == 0
+
+
+async def test_a_line_that_two_sources_bring_is_stored_and_counted_once():
+    async with running() as it:
+        for source in ("file:/app/logs/combined.log", "fly"):
+            await it.pipeline.append([line("paid", LogLevel.WARN, service="api")], source)
+        assert it.messages == ["paid"]
+    assert it.meters.value(LOG_LINES, level="warn", context="", service="api") == 1
+    assert it.meters.value(LINES, source="file", outcome="stored") == 1
+    assert it.meters.value(LINES, source="fly", outcome="duplicate") == 1
+
+
+async def test_whoever_waits_hears_of_a_failure_and_other_lines_are_kept():
+    async with running() as it:
+        it.store.error = "disk full"
+        it.pipeline.write([line("of toban itself")])
+        with pytest.raises(StoreError, match="disk full"):
+            await it.pipeline.append([line("sent")], "api", {"cursor": "1"})
+        assert not it.pipeline.health().ok
+        it.store.error = ""
+        await it.pipeline.append([line("sent")], "api", {"cursor": "1"})
+        assert it.messages == ["of toban itself", "sent"]
+        assert it.pipeline.health().ok
+
+
+async def test_what_nobody_waits_for_is_dropped_and_counted_where_there_is_no_room():
+    it = Running()
+    large = [line("x" * (MAX_WAITING // 2))]
+    it.pipeline.write(large)
+    it.pipeline.write(large)
+    assert it.meters.value(LINES, source="toban", outcome="dropped") == 1
+    assert it.meters.value(WAITING) == 1
+
+
+async def test_what_has_arrived_is_stored_when_toban_ends():
+    async with running() as it:
+        await asyncio.sleep(0)
+        it.pipeline.write([line("the last one")])
+    assert it.messages == ["the last one"]
+
+
+async def test_security_events_and_durations_are_metrics():
+    async with running() as it:
+        await it.pipeline.append(
+            [
+                line("Security Event", category="security", facts={"event": "login_failed", "severity": "high"}),
+                line("Security Event", category="security", facts={"severity": "made up"}),
+                line("Performance Log", category="performance", facts={"operation": "import", "duration": 1500}),
+                line("Performance Log", category="performance", facts={"operation": "import", "duration": "long"}),
+            ],
+            "api",
+        )
+    assert it.meters.value(SECURITY_EVENTS, event="login_failed", severity="high") == 1
+    assert it.meters.value(SECURITY_EVENTS, event="unknown", severity="medium") == 1
+    durations = it.meters.histogram(DURATIONS, operation="import")
+    assert dict(zip(durations.parts(), durations.values(), strict=True))["_sum", ""] == 1.5
