@@ -248,7 +248,7 @@ class GenerationBuilder:
         )
         streams = log_streams(settings, base.logs.pipeline, clock, meters)
         tails = open_tails(settings.logs, base.logs, clock, meters)
-        shippers = open_shippers(settings.logs, base.logs, settings.data, tools.http, clock, meters)
+        shippers = open_shippers(settings.log_sinks.values(), base.logs, settings.data, tools.http, clock, meters)
         services: list[Service] = [
             collection,
             ingest.otlp,
@@ -329,6 +329,7 @@ class GenerationBuilder:
         if before:
             await after.collection.take_over(before.collection)
         base.logs.pipeline.redactor = redactor(settings.logs.redaction)
+        base.logs.receiver.retention = settings.logs.retention
         base.http.configure(
             after.web.app,
             settings.web,

@@ -32,6 +32,7 @@ from toban.dashboards.settings import DashboardSettings
 from toban.deploys.settings import DeploySettings
 from toban.incidents.settings import IncidentSettings, OnCallSettings, unknown_names
 from toban.logs.settings import LogSettings
+from toban.logs.sink import SINKS, Sink
 from toban.notify import environment_channels as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
@@ -100,6 +101,9 @@ class Settings(Section):
     metrics: MetricsSettings = MetricsSettings()
 
     logs: LogSettings = LogSettings()
+
+    log_sinks: Annotated[dict[str, Annotated[Sink, SINKS]], BeforeValidator(named_by_key)] = Field(default_factory=dict)
+    """Where log lines are sent, besides being stored here; by names of your own."""
 
     alerting: AlertingSettings = AlertingSettings()
 

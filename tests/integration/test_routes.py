@@ -89,6 +89,7 @@ CHANGING_FORMS = {
 LOG_LINES = {
     "/logs",
     "/api/logs",
+    "/api/logs/histogram",
     "/logs/tail",
     "/loki/api/v1/query_range",
     "/loki/api/v1/query",

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from toban.logs.pipeline import LogPipeline
 from toban.logs.push.receiver import LogPushReceiver
 from toban.logs.settings import LogSettings, RedactionSettings
 from toban.logs.shipping import LineShipper
-from toban.logs.sink import SinkTools
+from toban.logs.sink import Sink, SinkTools
 from toban.logs.store.store import EmbeddedLineStore
 from toban.logs.tail.service import FileTail
 
@@ -59,8 +59,8 @@ def open_tails(settings: LogSettings, logs: Logs, clock: Clock, meters: MetricRe
 
 
 def open_shippers(
-    settings: LogSettings, logs: Logs, folder: Path, http: httpx2.AsyncClient, clock: Clock, meters: MetricRegistry
+    sinks: Iterable[Sink], logs: Logs, folder: Path, http: httpx2.AsyncClient, clock: Clock, meters: MetricRegistry
 ) -> Sequence[LineShipper]:
     """Return what ships lines to each sink; ``folder`` is the data folder."""
     tools = SinkTools(http, clock, folder)
-    return [LineShipper(sink, logs.store, logs.pipeline, tools, meters) for sink in settings.sinks.values()]
+    return [LineShipper(sink, logs.store, logs.pipeline, tools, meters) for sink in sinks]

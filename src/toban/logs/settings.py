@@ -4,12 +4,10 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 import re2
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
-from toban.core.plugins import named_by_key
 from toban.logs.line_parser import AUTO, PARSERS
-from toban.logs.sink import SINKS, Sink
 
 
 def _nats(value: str) -> str:
@@ -106,9 +104,6 @@ class LogSettings(Section):
     """`normal`: a crash of toban loses nothing, a power cut the last seconds at most. `full`: nor does a power cut."""
 
     redaction: RedactionSettings = RedactionSettings()
-
-    sinks: Annotated[dict[str, Annotated[Sink, SINKS]], BeforeValidator(named_by_key)] = Field(default_factory=dict)
-    """Where lines are sent, besides being stored here; by names of your own."""
 
     fly: bool | None = None
     """

@@ -1,13 +1,14 @@
 """Configurations of log shippers that read the shop's files: Fluentd, Fluent Bit, Vector, Grafana Alloy."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
 from toban.logs.settings import LogFiles, LogSettings
+from toban.logs.sink import Sink
 from toban.logs.sinks.datadog import Datadog
 
 DEFAULT_PATH: Final = "/app/logs/*.log"
@@ -31,10 +32,9 @@ class ShipperExport:
     """The key is not written: shippers read it from `DD_API_KEY`."""
 
     @classmethod
-    def of(cls, settings: LogSettings, toban: str, *, has_token: bool) -> "ShipperExport":
+    def of(cls, settings: LogSettings, sinks: Iterable[Sink], toban: str, *, has_token: bool) -> "ShipperExport":
         """Return what the settings ask for; without files, those of the original design."""
         files = settings.files or [LogFiles(path=DEFAULT_PATH)]
-        sinks = settings.sinks.values()
         return cls(
             [str(one.path) for one in files],
             sorted({pattern for one in files for pattern in one.exclude}),

@@ -7,12 +7,13 @@ import yaml
 
 from toban.logs.settings import LogSettings
 from toban.logs.shipper_export import SHIPPERS, ShipperExport
+from toban.logs.sinks.datadog import Datadog
 
 
 def exported(program: str, *, toban: str = "http://toban:9119", has_token: bool = False, **settings) -> str:
-    datadog = {"kind": "datadog", "api_key": "hush", "site": "datadoghq.eu", "tags": {"team": "shop"}}
-    logs = LogSettings.model_validate({"sinks": {"dd": datadog}, **settings})
-    return SHIPPERS[program][1](ShipperExport.of(logs, toban, has_token=has_token))
+    datadog = Datadog(api_key="hush", site="datadoghq.eu", tags={"team": "shop"})
+    logs = LogSettings.model_validate(settings)
+    return SHIPPERS[program][1](ShipperExport.of(logs, [datadog], toban, has_token=has_token))
 
 
 @pytest.mark.parametrize("program", SHIPPERS)

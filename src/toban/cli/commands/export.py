@@ -157,7 +157,9 @@ def _shipper_command(program: str) -> click.Command:
     def export(folder: Path, config: Path | None, toban: str, force: bool) -> None:
         settings = load_settings(config, os.environ)
         address = toban or settings.notify.address or f"http://{settings.web.listen}"
-        found = shippers_out.ShipperExport.of(settings.logs, address, has_token=settings.web.token is not None)
+        found = shippers_out.ShipperExport.of(
+            settings.logs, settings.log_sinks.values(), address, has_token=settings.web.token is not None
+        )
         _write(folder, {name: write(found)}, {}, force=force)
         secrets = [*(["DD_API_KEY"] if found.datadog else []), *(["TOBAN_TOKEN"] if found.has_token else [])]
         if secrets:

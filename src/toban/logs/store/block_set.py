@@ -129,6 +129,6 @@ def _intact(block: Block) -> Iterator[PackedChunk]:
         with suppress(CorruptionError):
             chunk = block.chunk(number)
             columns = [chunk.read(column) for column in Column]
-            texts = [chunk.text(column).data for column in (Column.LOUD, Column.QUIET)]
+            texts = [chunk.data(column) for column in (Column.LOUD, Column.QUIET)]
             trace_ids = chunk.trace_ids.at(np.arange(chunk.info.count))
             yield chunk.info, columns, sign(texts, trace_ids)

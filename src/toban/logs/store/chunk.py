@@ -157,6 +157,7 @@ class Chunk:
 
     def __init__(self, info: ChunkInfo) -> None:
         self.info = info
+        self._texts: dict[Column, ChunkText] = {}
 
     @cached_property
     def times(self) -> Int64Array:
@@ -178,9 +179,15 @@ class Chunk:
         """The trace ids, in the order of the numbers."""
         raise NotImplementedError
 
-    def text(self, column: Column) -> ChunkText:
-        """Return the rows of one column of text."""
+    def data(self, column: Column) -> bytes | bytearray:
+        """Return one column of text."""
         raise NotImplementedError
+
+    def text(self, column: Column) -> ChunkText:
+        """Return the rows of one column of text; they are kept as long as the chunk."""
+        if column not in self._texts:
+            self._texts[column] = ChunkText(self.data(column), self.lengths[self.part(column)])
+        return self._texts[column]
 
     @cached_property
     def order(self) -> NDArray[np.intp]:
@@ -197,7 +204,6 @@ class Chunk:
         """Return some lines by their places in the order of the numbers."""
         rows = np.empty(self.info.count, np.int64)
         rows[self.order] = np.arange(self.info.count)
-        texts: dict[Column, ChunkText] = {}
         found = []
         for index, row, at, stream, trace_id in zip(
             indexes.tolist(),
@@ -208,9 +214,7 @@ class Chunk:
             strict=True,
         ):
             column, place = (Column.LOUD, row) if row < self.info.loud else (Column.QUIET, row - self.info.loud)
-            if column not in texts:
-                texts[column] = self.text(column)
-            line = decode_row(texts[column].row(place), at, self.info.streams[stream], trace_id)
+            line = decode_row(self.text(column).row(place), at, self.info.streams[stream], trace_id)
             found.append(StoredLine(LinePosition(at, self.info.first + index), line))
         return found
 
@@ -257,11 +261,7 @@ class OpenChunk(Chunk):
         """The trace ids, in the order of the numbers."""
         return TraceIds.of(self._ids)
 
-    def text(self, column: Column) -> ChunkText:
-        """Return the rows of one column of text."""
-        return ChunkText(self.joined(column), self.lengths[self.part(column)])
-
-    def joined(self, column: Column) -> bytes:
+    def data(self, column: Column) -> bytes:
         """Return one column of text."""
         return b"".join(row + b"\n" for row in self._rows[self.part(column)])
 
@@ -271,8 +271,8 @@ class OpenChunk(Chunk):
             pack_integers(np.diff(self.times, prepend=0)),
             pack_integers(self.streams.astype(np.int64)),
             pack_integers(self.lengths),
-            _compress(self.joined(Column.LOUD)),
-            _compress(self.joined(Column.QUIET)),
+            _compress(self.data(Column.LOUD)),
+            _compress(self.data(Column.QUIET)),
             self.trace_ids.pack(),
         ]
 
@@ -304,12 +304,12 @@ class StoredChunk(Chunk):
         """The trace ids, in the order of the numbers."""
         return TraceIds.unpack(self.read(Column.TRACE_IDS))
 
-    def text(self, column: Column) -> ChunkText:
-        """Return the rows of one column of text."""
+    def data(self, column: Column) -> bytes | bytearray:
+        """Return one column of text."""
         data = bytearray(self.info.sizes[column - Column.LOUD])
         if data:
             cramjam.zstd.decompress_into(self.read(column), data)
-        return ChunkText(data, self.lengths[self.part(column)])
+        return data
 
 
 def pack_integers(values: Int64Array) -> bytes:

@@ -78,7 +78,7 @@ class OpenLines:
     def pack(self) -> PackedChunk:
         """Return what is stored of them as a chunk."""
         chunk = self.chunk(len(self))
-        texts = [chunk.joined(column) for column in (Column.LOUD, Column.QUIET)]
+        texts = [chunk.data(column) for column in (Column.LOUD, Column.QUIET)]
         return chunk.info, chunk.pack(), sign(texts, self._trace_ids)
 
 

@@ -46,6 +46,9 @@ HISTOGRAM_LIMIT: Final = timedelta(seconds=5)
 CHARACTERS: Final = 4 * 2**20
 """Characters of lines after which a page is full."""
 
+AHEAD: Final = timedelta(days=1)
+"""How far in the future a line may be that is found without an end: the clocks of programs differ."""
+
 _LAST_NUMBER: Final = 2**62
 _POSITION: Final = re.compile(r"(-?[0-9]{1,15})-([0-9]{1,19})")
 
@@ -86,8 +89,8 @@ class LogsApi:
             query = log_query(request.query, request.level, request.service, request.context, request.text)
             counted = RangeAggregation("count_over_time", query, span)
             root = VectorAggregation("sum", counted, Grouping(("level",)))
-            # A window includes its end: the last millisecond of a step.
-            first = (milliseconds(start) // span + 1) * span - 1
+            # A point counts the step before it.
+            first = (milliseconds(start) // span + 1) * span
             last = max(first, milliseconds(end) + span - 1)
             found = await self._engine.evaluate(root, first, last, span, time_limit=HISTOGRAM_LIMIT)
         except QueryError as error:
@@ -96,7 +99,7 @@ class LogsApi:
         for series in found.series:
             level = LogLevel(series.labels.get("level", LogLevel.INFO))
             for at, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
-                bars.setdefault(at + 1 - span, {})[level] = round(value)
+                bars.setdefault(at - span, {})[level] = round(value)
         models = [LogHistogramBar(at=moment(at), lines=bars[at]) for at in sorted(bars)]
         return LogHistogramResponse(step=step.total_seconds(), bars=models)
 
@@ -105,8 +108,7 @@ class LogsApi:
         wanted = LineSearch(
             log_query(request.query, request.level, request.service, request.context, request.text),
             milliseconds(time_of(request.since, "since", now)) if request.since else 0,
-            # Lines of this millisecond too.
-            milliseconds(time_of(request.until, "until", now)) if request.until else milliseconds(now) + 1,
+            milliseconds(time_of(request.until, "until", now) if request.until else now + AHEAD),
             request.limit,
             before=position_of(request.cursor, "cursor") if request.cursor else None,
         )
@@ -132,7 +134,7 @@ class LogsApi:
         position = position_of(request.around, "around")
         wanted = LineSearch(LogQuery(), 0, position.at + 1, request.limit, before=position)
         before = await self._engine.lines(wanted)
-        end = milliseconds(self._clock.now()) + 1
+        end = milliseconds(self._clock.now() + AHEAD)
         after = await self._engine.lines(
             replace(
                 wanted,

@@ -365,7 +365,7 @@ class LogSelection(RequestModel):
     since: str = ""
     """The start: a time, or how long ago, like `1h`; by default the oldest line."""
     until: str = ""
-    """The end (exclusive): a time, or how long ago; by default now."""
+    """The end (exclusive): a time, or how long ago; by default the newest line."""
     level: LogLevel = LogLevel.DEBUG
     """This level and worse ones."""
     context: str = ""

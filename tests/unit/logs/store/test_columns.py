@@ -45,7 +45,7 @@ def test_a_chunk_comes_back(lines):
     assert [it.line.message for it in chunk.lines(everything)] == list(texts)
     assert (stored.sizes() == [len(text.encode()) for text in texts]).all()
     for column in (Column.LOUD, Column.QUIET):
-        assert bytes(stored.text(column).data) == chunk.joined(column)
+        assert bytes(stored.data(column)) == chunk.data(column)
 
 
 @given(st.lists(TEXT, min_size=1, max_size=5), st.data())

@@ -205,7 +205,7 @@ def test_counting_without_filters_reads_no_text(opened, clock, monkeypatch):
         store.append(some_lines(100), {})
         maintain(store, clock)
         monkeypatch.setattr(search_module, "all_match", None)
-        monkeypatch.setattr("toban.logs.store.chunk.StoredChunk.text", None)
+        monkeypatch.setattr("toban.logs.store.chunk.Chunk.text", None)
         assert sum(it.lines for part in store.count(EVER, 1000) for it in part) == 100
 
 
