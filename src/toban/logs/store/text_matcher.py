@@ -27,6 +27,9 @@ Find = Callable[[int], int]
 """Returns where the next candidate begins, from a place in the text on; -1 when there is none."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f]")
+_UNSURE: Final = re.compile("[ksKS\x80-\U0010ffff]")
+"""Without regard to case, `k` and `s` are also letters beyond ASCII: the Kelvin sign, the long s."""
+
 _NO_TERMS: Final = terms_of("")
 
 _OUTSIDE: Final = re.compile(
@@ -116,9 +119,7 @@ class _Expression(TextMatcher):
         self._regex = compile_regex(flags + pattern)
         bulk = bulk_pattern(pattern)
         self._bulk: Any = None if bulk is None else _compile_bulk(f"(?m){flags}{bulk}")
-        # Without regard to case, `k` and `s` are also letters beyond ASCII (the Kelvin sign, the long s).
-        unsure = "[ksKS\x80-\U0010ffff]" if ignore_case else "(?!)"
-        runs = [part for run in literals(pattern) for part in re.split(unsure, run)]
+        runs = [part for run in literals(pattern) for part in (_UNSURE.split(run) if ignore_case else [run])]
         terms = [terms_of(run) for run in runs]
         self.terms = np.unique(np.concatenate([_NO_TERMS, *terms]))[:MAX_TERMS]
 
