@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +13,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.applications import Starlette
 
 from toban.core.clock import SystemClock
+from toban.core.log_line import LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.ingest.otlp_model import OtlpSignal
 from toban.ingest.otlp_receiver import OtlpReceiver
-from toban.instruments.cardinality import CardinalityLimits
-from toban.logs.recent_lines import RecentLines
 from toban.shop.settings import Services
 from toban.web.auth import NetworkAccess
 from toban.web.http_server import network
@@ -63,9 +62,21 @@ class Pace:
             self.longest = max(self.longest, time.perf_counter() - before - 0.001)
 
 
+class NoStore:
+    """Takes lines and stores none: `bench/log_burst.py` measures what stores them."""
+
+    def write(self, lines: Sequence[LogLine]) -> None:
+        return
+
+    async def append(
+        self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None
+    ) -> None:
+        return
+
+
 def made() -> tuple[OtlpReceiver, Starlette]:
     meters, pushed, clock = MetricRegistry(), MetricRegistry(), SystemClock()
-    taking = OtlpReceiver(pushed, Services(), RecentLines(pushed, CardinalityLimits(meters)), clock, meters)
+    taking = OtlpReceiver(pushed, Services(), NoStore(), clock, meters)
     return taking, Starlette(routes=IngestApi(taking, None, None, 4 * 2**20).routes())  # type: ignore[arg-type]  # nothing else comes
 
 

@@ -36,7 +36,7 @@ WAITING: Final = gauge("toban_log_lines_waiting", "Log lines that wait to be sto
 OWN: Final = "toban"
 """The source of lines that toban itself writes, and of those that nobody waits for."""
 
-MAX_WAITING: Final = 8 * 2**20
+MAX_WAITING: Final = 16 * 2**20
 """Characters of lines that may wait to be stored."""
 
 BATCH: Final = 2 * 2**20
@@ -110,6 +110,8 @@ class LogPipeline:
             self._meters.add(LINES, len(lines), source=OWN, outcome="dropped")
             return
         self._add(_Arrival(lines, OWN, size))
+        if self._size > BATCH:
+            self._wakeup.set()  # a burst would fill all room within the interval
 
     async def append(
         self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None

@@ -14,7 +14,7 @@ from toban.core.metric_registry import MetricRegistry
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.log_metrics import DURATIONS, SECURITY_EVENTS
 from toban.logs.log_metrics import LINES as LOG_LINES
-from toban.logs.pipeline import LINES, MAX_WAITING, WAITING, LogPipeline
+from toban.logs.pipeline import BATCH, LINES, MAX_WAITING, WAITING, LogPipeline
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -110,6 +110,26 @@ async def test_what_nobody_waits_for_is_dropped_and_counted_where_there_is_no_ro
     it.pipeline.write(large)
     assert it.meters.value(LINES, source="toban", outcome="dropped") == 1
     assert it.meters.value(WAITING) == 1
+
+
+class StandingClock(FakeClock):
+    """A clock on which no interval ends."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_burst_that_nobody_waits_for_is_stored_before_the_interval_ends():
+    published, clock, meters = asyncio.Event(), StandingClock(), MetricRegistry()
+    pipeline = LogPipeline(MemoryStore(), LineRedactor(), lambda _: published.set(), meters, clock, meters)
+    task = asyncio.create_task(pipeline.run())
+    await asyncio.sleep(0)
+    pipeline.write([line("x" * BATCH)])
+    async with asyncio.timeout(10):
+        await published.wait()
+    assert pipeline.stored == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_has_arrived_is_stored_when_toban_ends():
