@@ -52,6 +52,7 @@ from toban.incidents.policy import personal_channels
 from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
+from toban.instruments.error_reports import ErrorReports
 from toban.logs.assembly import Logs, open_shippers, open_tails, redactor
 from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
@@ -111,6 +112,7 @@ class Foundation:
     state: State
     engines: Engines
     logs: Logs
+    errors: ErrorReports
     declines: PaymentDeclineCounter
     notifications: NotificationService
     incidents: IncidentService
@@ -328,6 +330,7 @@ class GenerationBuilder:
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
+        await base.errors.configure(settings.errors)
         base.logs.pipeline.redactor = redactor(settings.logs.redaction)
         base.logs.receiver.retention = settings.logs.retention
         base.http.configure(
