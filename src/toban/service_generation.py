@@ -72,6 +72,7 @@ from toban.status_page.commands import StatusPage
 from toban.web.api.status import ProcessInfo
 from toban.web.assembly import Features, Web, open_web
 from toban.web.http_server import HttpService
+from toban.web.sentry_webhook import ReceivedBodies
 
 USER_AGENT: Final = f"toban/{toban.__version__}"
 """Identifies toban's own requests in the shop's logs."""
@@ -146,6 +147,8 @@ class GenerationBuilder:
     def __init__(self, foundation: Foundation, reload: Callable[[Actor], Awaitable[str]], reload_service: Service):
         self._foundation = foundation
         self._reload = reload
+        # A reload must not make a replay look new.
+        self._sentry_bodies = ReceivedBodies()
         self._outliving = [*foundation.services, reload_service]
 
     async def build(self, settings: Settings, before: ServiceGeneration | None) -> ServiceGeneration:
@@ -305,6 +308,8 @@ class GenerationBuilder:
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
+            sentry_secret=lambda: settings.errors.sentry_client_secret,
+            sentry_bodies=self._sentry_bodies,
             services=running,
             boards=Boards(settings.dashboards),
             access=base.access,
