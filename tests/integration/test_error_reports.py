@@ -13,9 +13,11 @@ from pydantic import SecretStr
 from tests.fake_http import broken, late
 from tests.fake_log_sinks import FakeSentry
 from tests.program import run
+from toban.core.clock import SystemClock
 from toban.core.errors import CollectError, SettingsError
 from toban.core.log_setup import configure_logging
 from toban.core.metric_registry import MetricRegistry
+from toban.daemon import open_daemon
 from toban.instruments import error_reports
 from toban.instruments.error_reports import REPORTS, ErrorSettings, open_error_reports
 from toban.settings import build_settings
@@ -74,6 +76,14 @@ async def test_what_ends_toban_is_reported(sentry, log):
     (event,) = sentry.lines
     assert event["tags"] == {"event": "service failed"}
     assert {it["type"] for it in event["exception"]["values"]} == {"ExceptionGroup", "ValueError"}
+
+
+async def test_what_ends_the_daemon_is_reported(sentry, log, tmp_path):
+    given = {"web": {"listen": "127.0.0.1:0"}, "errors": {"sentry_dsn": sentry.dsn}}
+    with pytest.raises(ValueError, match="hunter2"):
+        async with open_daemon(build_settings(given, {"TOBAN_DATA": str(tmp_path / "data")}, "a test"), SystemClock()):
+            fail()
+    assert [it["environment"] for it in sentry.lines] == ["production"]
 
 
 async def test_errors_that_are_remembered_are_limited(sentry, log, monkeypatch):
