@@ -39,6 +39,7 @@ NAMED = {
 """Expressions that are chosen from a table of plain words: they are tried there."""
 
 ARGUED = {
+    "toban.logs.logql.lexer._TOKEN": "its reader stops at the first quote or bracket that is not closed",
     "toban.promql.lexer._TOKEN": "its reader stops at the first quote that is not closed",
 }
 """What could be slow, and why it is not."""

@@ -1,9 +1,9 @@
 """Ingest endpoints of log lines: Loki's push API, and toban's own."""
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from pydantic import RootModel
+from pydantic import BaseModel, ConfigDict, RootModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -12,7 +12,7 @@ from toban.core.errors import StoreError
 from toban.logs.push.json_lines import JsonLinesError
 from toban.logs.push.loki_request import PushError
 from toban.logs.push.receiver import LogPushReceiver
-from toban.web.api.models import LogLineModel, LogsPushResponse
+from toban.web.api.models import LogsPushResponse
 from toban.web.endpoint import Endpoint, Operation
 from toban.web.ingest import EVENTS
 from toban.web.json_response import JsonResponse
@@ -26,8 +26,23 @@ JSON_LINES: Final = EVENTS
 LOKI: Final = frozenset({"application/json", "application/x-protobuf"})
 
 
-class LogsPushRequest(RootModel[LogLineModel | list[LogLineModel]]):
-    """One line, or an array of them; as JSON Lines, one on each line. Other fields become facts."""
+class PushedLine(BaseModel):
+    """A line in the fields of winston. A field of another type than usual, and any other field, becomes a fact."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"minProperties": 1})
+
+    message: Any = None
+    level: Any = None
+    timestamp: Any = None
+    service: Any = None
+    environment: Any = None
+    instance: Any = None
+    context: Any = None
+    trace_id: Any = None
+
+
+class LogsPushRequest(RootModel[PushedLine | list[PushedLine]]):
+    """One line, or an array of them; as JSON Lines, one on each line."""
 
 
 class LogPushApi:

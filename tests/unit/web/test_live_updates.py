@@ -111,3 +111,17 @@ async def test_a_stream_ends_with_the_session_that_opened_it():
     readers = [READER, READER, Principal(ANONYMOUS, frozenset())]
     _, events = await opened(LiveUpdates(Shown(), FakeClock()), lambda: readers.pop(0))
     assert [it async for it in events] == ["retry: 2000\n\n"]
+
+
+async def test_log_lines_have_an_event_of_their_own():
+    """
+    Lines come all the time: pages that show none must not ask again for them.
+    """
+    shown, clock = Shown(), FakeClock()
+    shown.versions["logs"] = 0
+    _, events = await opened(LiveUpdates(shown, clock))
+    await anext(events)
+    shown.versions = {**shown.versions, "logs": 7}
+    assert await anext(events) == "event: logs\ndata: logs\n\n"
+    shown.versions = {"alerts": 2, "targets": 1, "logs": 8}
+    assert await anext(events) == "event: changed\ndata: alerts\n\nevent: logs\ndata: logs\n\n"

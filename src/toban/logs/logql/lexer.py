@@ -66,12 +66,12 @@ _TOKEN: Final = re.compile(
     r"(?P<SPACE>\s+|\#[^\n]*)"
     r'|(?P<STRING>"(?:\\.|[^"\\\n])*"|`[^`]*`)'
     r"|(?P<RANGE>\[[^\]]*\])"
-    r"|(?P<DURATION>(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|[smhdwy]))+(?![a-zA-Z0-9_.]))"
+    r"|(?P<DURATION>(?:[0-9]++(?:\.[0-9]++)?+(?:ns|us|µs|ms|[smhdwy]))++(?![a-zA-Z0-9_.]))"
     r"|(?P<BYTES>[0-9]+(?:\.[0-9]+)?(?:[kKMGTP]i?)?B(?![a-zA-Z0-9_.]))"
     r"|(?P<NUMBER>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?![a-zA-Z0-9_.]))"
     r"|(?P<IDENTIFIER>[a-zA-Z_:][a-zA-Z0-9_:]*)"
     r"|(?P<OPERATOR>--[a-z-]+|\|=|\|~|\|>|=~|!~|!=|!>|==|>=|<=|[-+*/%^<>=|,.(){}])"
-    r"|(?P<OTHER>.)",
+    r"|(?P<OTHER>[0-9][a-zA-Z0-9_.]*+|.)",
     re.DOTALL,
 )
 _ESCAPES: Final = {

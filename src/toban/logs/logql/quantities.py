@@ -15,10 +15,10 @@ _BYTES: Final = {
     **{f"{letter}{end}": 1_024 ** (power + 1) for power, letter in enumerate("kmgtp") for end in ("i", "ib")},
 }  # fmt: skip  # a row for each system
 
-_DURATION: Final = re.compile(r"([-+]?)((?:[0-9]+\.?[0-9]*(?:ns|us|µs|μs|ms|[smhdwy]))+)")
-_PART: Final = re.compile(r"([0-9]+\.?[0-9]*)([a-zµμ]+)")
+_DURATION: Final = re.compile(r"([-+]?)((?:[0-9]++(?:\.[0-9]*+)?+(?:ns|us|µs|μs|ms|[smhdwy]))+)")
+_PART: Final = re.compile(r"(?<![0-9.])([0-9]++(?:\.[0-9]*+)?+)([a-zµμ]++)")
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?) ?([a-zA-Z]{0,3})")
-_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?")
 
 
 def parse_quantity(text: str, unit: Unit) -> float | None:

@@ -18,7 +18,7 @@ FUNCTIONS: Final[dict[str, Callable[[str], str]]] = {
     "TrimSpace": str.strip,
 }
 
-_ACTION: Final = re.compile(r"\{\{-?(?P<action>.*?)-?\}\}", re.DOTALL)
+_ACTION: Final = re.compile(r"\{\{(?P<action>[^{}]*+)\}\}")
 _FIELD: Final = re.compile(r"\.([a-zA-Z_]\w*)|__line__", re.ASCII)
 
 
@@ -31,7 +31,7 @@ def _parts(text: str) -> Iterator[TemplatePart]:
     end = 0
     for found in _ACTION.finditer(text):
         yield from _literal(text[end : found.start()])
-        yield _action(found["action"].strip())
+        yield _action(found["action"].removeprefix("-").removesuffix("-").strip())
         end = found.end()
     yield from _literal(text[end:])
 
