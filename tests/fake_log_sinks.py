@@ -170,10 +170,18 @@ class FakeOtlpLogs(FakeLineReceiver):
 
 
 class FakeSentry(FakeLineReceiver):
-    """A project of Sentry: an event with an id that is there is the same event."""
+    """
+    A project of Sentry: an event with an id that is there is the same event.
+
+    `items` are the items of all envelopes, by type.
+    """
 
     key, project = "0123456789abcdef", "42"
     success = Reply.json({"id": "1"})
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.items: list[tuple[str, Any]] = []
 
     @property
     def dsn(self) -> str:
@@ -181,17 +189,34 @@ class FakeSentry(FakeLineReceiver):
         return self.url.replace("://", f"://{self.key}@") + f"/{self.project}"
 
     def refusal(self, request: ReceivedRequest) -> Reply | None:
-        is_right = request.path == f"/api/{self.project}/envelope/"
-        return None if is_right and f"sentry_key={self.key}" in request.headers["x-sentry-auth"] else Reply(403)
+        headers = request.headers
+        if headers["content-type"] != "application/x-sentry-envelope":
+            return Reply(415)
+        if headers.get("content-encoding", "gzip") != "gzip":
+            self.mistakes.append(f"content-encoding {headers['content-encoding']}")
+        auth = dict(part.strip().split("=", 1) for part in headers["x-sentry-auth"].removeprefix("Sentry ").split(","))
+        is_right = request.path == f"/api/{self.project}/envelope/" and auth["sentry_key"] == self.key
+        if auth.get("sentry_version") != "7" or not auth.get("sentry_client"):
+            self.mistakes.append(f"x-sentry-auth {auth}")
+        return None if is_right else Reply(403)
 
     def parse(self, body: bytes) -> list[dict[str, Any]]:
-        events = []
-        _, _, rest = body.partition(b"\n")
-        while rest:
+        found = []
+        start, _, rest = body.partition(b"\n")
+        envelope = json.loads(start)
+        while rest.strip(b"\n"):
             head, _, rest = rest.partition(b"\n")
             header = json.loads(head)
-            item, rest = rest[: header["length"]], rest[header["length"] + 1 :]
-            if header["type"] == "event":
-                events.append(json.loads(item))
+            length = header.get("length", rest.find(b"\n"))
+            item, rest = rest[:length], rest[length:]
+            if len(item) != length or rest[:1] not in {b"", b"\n"}:
+                self.mistakes.append(f"an item of {len(item)} bytes has the length {length}")
+            rest = rest[1:]
+            content = json.loads(item)
+            found.append((header["type"], content))
+        self.items += found
+        events = [content for type_, content in found if type_ == "event"]
+        if len(events) > 1 or any(event["event_id"] != envelope.get("event_id") for event in events):
+            self.mistakes.append(f"{len(events)} events in one envelope, or another id")
         known = {event["event_id"] for event in self.lines}
         return [{"message": "", **event} for event in events if event["event_id"] not in known]

@@ -140,9 +140,9 @@ class Program:
         """Get a page: its status and its text."""
         return self._exchange(urllib.request.Request(self.url + path, headers=headers))
 
-    def post(self, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+    def post(self, path: str, body: bytes, kind: str = "application/json", **headers: str) -> tuple[int, str]:
         """Post a body: the status and the text of the response."""
-        return self._exchange(urllib.request.Request(self.url + path, body, {"content-type": kind}))
+        return self._exchange(urllib.request.Request(self.url + path, body, {"content-type": kind, **headers}))
 
     def _exchange(self, request: urllib.request.Request) -> tuple[int, str]:
         try:

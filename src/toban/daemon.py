@@ -34,6 +34,7 @@ from toban.engines import Engines, open_engines
 from toban.incidents.policy import personal_channels
 from toban.incidents.service import IncidentService
 from toban.ingest import business_events
+from toban.instruments.error_reports import ErrorReports, open_error_reports
 from toban.logs.assembly import Logs, open_logs
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
@@ -85,6 +86,7 @@ async def open_daemon(
     meters = MetricRegistry()
     async with ResourceStack() as stack:
         stack.enter_context(lock_data_folder(settings.data))
+        errors = await stack.enter_async_context(open_error_reports(settings.errors, meters))
         web = open_http_service(stack, settings.web, settings.data, clock, meters)
         state = await stack.enter_async_context(State(open_backend(settings.state, settings.data), clock, meters))
         http = await stack.enter_async_context(open_http_client())
@@ -94,7 +96,7 @@ async def open_daemon(
         logs = await stack.enter_async_context(
             open_logs(settings.logs, settings.data / "logs", tools.pushed, clock, meters)
         )
-        foundation = _open_foundation(settings, state, engines, logs, access, web, tools)
+        foundation = _open_foundation(settings, state, engines, logs, errors, access, web, tools)
         reloads = ReloadService(read or (lambda: settings), partial(write_audit_entry, state), clock, meters)
         builder = GenerationBuilder(foundation, reloads.reload, reloads)
         stack.push_async_callback(reloads.close)
@@ -111,6 +113,7 @@ def _open_foundation(
     state: State,
     engines: Engines,
     logs: Logs,
+    errors: ErrorReports,
     access: Access,
     web: HttpService,
     tools: CollectorTools,
@@ -142,6 +145,7 @@ def _open_foundation(
         state,
         engines,
         logs,
+        errors,
         PaymentDeclineCounter(state, clock, meters, business_events.COUNTER_OWNER),
         notifications,
         incidents,

@@ -52,6 +52,7 @@ from toban.incidents.policy import personal_channels
 from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
+from toban.instruments.error_reports import ErrorReports
 from toban.logs.assembly import Logs, open_shippers, open_tails, redactor
 from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
@@ -71,6 +72,7 @@ from toban.status_page.commands import StatusPage
 from toban.web.api.status import ProcessInfo
 from toban.web.assembly import Features, Web, open_web
 from toban.web.http_server import HttpService
+from toban.web.sentry_webhook import ReceivedBodies
 
 USER_AGENT: Final = f"toban/{toban.__version__}"
 """Identifies toban's own requests in the shop's logs."""
@@ -111,6 +113,7 @@ class Foundation:
     state: State
     engines: Engines
     logs: Logs
+    errors: ErrorReports
     declines: PaymentDeclineCounter
     notifications: NotificationService
     incidents: IncidentService
@@ -144,6 +147,8 @@ class GenerationBuilder:
     def __init__(self, foundation: Foundation, reload: Callable[[Actor], Awaitable[str]], reload_service: Service):
         self._foundation = foundation
         self._reload = reload
+        # A reload must not make a replay look new.
+        self._sentry_bodies = ReceivedBodies()
         self._outliving = [*foundation.services, reload_service]
 
     async def build(self, settings: Settings, before: ServiceGeneration | None) -> ServiceGeneration:
@@ -303,6 +308,8 @@ class GenerationBuilder:
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
+            sentry_secret=lambda: settings.errors.sentry_client_secret,
+            sentry_bodies=self._sentry_bodies,
             services=running,
             boards=Boards(settings.dashboards),
             access=base.access,
@@ -328,6 +335,7 @@ class GenerationBuilder:
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
+        await base.errors.configure(settings.errors)
         base.logs.pipeline.redactor = redactor(settings.logs.redaction)
         base.logs.receiver.retention = settings.logs.retention
         base.http.configure(

@@ -1,6 +1,7 @@
 """The settings of `toban.yaml`, assembled from the sections that each package declares."""
 
 import difflib
+import importlib.util
 import os
 import re
 import types
@@ -31,6 +32,8 @@ from toban.dashboards.board_loader import load_boards
 from toban.dashboards.settings import DashboardSettings
 from toban.deploys.settings import DeploySettings
 from toban.incidents.settings import IncidentSettings, OnCallSettings, unknown_names
+from toban.instruments.error_reports import ErrorSettings
+from toban.instruments.sentry_sdk_options import INSTALL as INSTALL_SENTRY
 from toban.logs.settings import LogSettings
 from toban.logs.sink import SINKS, Sink
 from toban.notify import environment_channels as notify_defaults
@@ -104,6 +107,8 @@ class Settings(Section):
 
     log_sinks: Annotated[dict[str, Annotated[Sink, SINKS]], BeforeValidator(named_by_key)] = Field(default_factory=dict)
     """Where log lines are sent, besides being stored here; by names of your own."""
+
+    errors: ErrorSettings = ErrorSettings()
 
     alerting: AlertingSettings = AlertingSettings()
 
@@ -361,6 +366,8 @@ def _cross_checks(
         yield ("logs", "fly"), "it needs shop.fly_token and shop.fly_org"
     for part, message in invalid_addresses(settings.shop):
         yield ("shop", part), message
+    if settings.errors.sentry_dsn and importlib.util.find_spec("sentry_sdk") is None:
+        yield ("errors", "sentry_dsn"), INSTALL_SENTRY
 
 
 def _readable(details: ErrorDetails, raw: object) -> str:

@@ -153,6 +153,7 @@ def test_host_names_of_toban_are_configurable(tmp_path):
         ("/v1/traces", "application/json"),
         ("/api/v1/write", "application/x-protobuf"),
         ("/hooks/uptimerobot", "application/json"),
+        ("/hooks/sentry", "application/json"),
         ("/loki/api/v1/push", "application/json"),
         ("/loki/api/v1/push", "application/x-protobuf"),
         ("/api/logs", "application/x-ndjson"),

@@ -21,6 +21,7 @@ from tests.scripted_server import ScriptedServer, respond_with, scripted_server
 from toban.cli import client
 from toban.collect.collectors.http.http import MAX_BODY, Http
 from toban.collect.collectors.scrape.scrape import Scrape
+from toban.collect.collectors.sentry import Sentry
 from toban.collect.collectors.uptimerobot import Uptimerobot
 from toban.collect.rest_client import RestClient
 from toban.core.errors import CollectError, DeliveryError, TobanError
@@ -120,6 +121,8 @@ async def test_responses_to_collectors_and_channels_are_limited():
                 await scrape(Scrape(url=url), tools)
             with pytest.raises(CollectError, match="more than"):
                 await scrape(Uptimerobot(key="hush", api=url), tools)
+            with pytest.raises(CollectError, match="more than"):
+                await scrape(Sentry(token="hush", organization="acme", api=url), tools)
             with pytest.raises(GraphqlError, match="more than"):
                 await execute(tools.http, url, "{ x }")
             with pytest.raises(DeliveryError, match="more than"):

@@ -69,23 +69,25 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 REGISTRIES = plugin_registries()
 SECTIONS = [
     *(
-        (f"## {name}", model)
+        (name, f"## {name}", model)
         for name, it in Settings.model_fields.items()
         for model in models_in(it.annotation)
         if name not in REGISTRIES
     ),
-    *((f"### {kind}", it.load(kind)) for it in REGISTRIES.values() for kind in it.names()),
+    *((name, f"### {kind}", it.load(kind)) for name, it in REGISTRIES.items() for kind in it.names()),
 ]
 
 
-@pytest.mark.parametrize(("heading", "model"), SECTIONS)
-def test_the_reference_has_every_setting_with_type_default_and_description(heading, model):
+@pytest.mark.parametrize(("section", "heading", "model"), SECTIONS)
+def test_the_reference_has_every_setting_with_type_default_and_description(section, heading, model):
     """
     Those that all plugins of a sort share are in the table above theirs, if they have the same default.
     """
     page = reference.settings()
     shared = {name for it in REGISTRIES.values() if issubclass(model, it.root) for name in it.root.model_fields}
-    (table,) = re.findall(rf"(?ms)^{heading}\n(.*?)(?=^##|\Z)", page)
+    # A kind may be one of collectors, and of sinks too.
+    ((within, _),) = re.findall(rf"(?ms)^(## {section}\n.*?)(?=^(## )|\Z)", page)
+    (table,) = re.findall(rf"(?ms)^{heading}\n(.*?)(?=^##|\Z)", within)
     rows = re.findall(r"(?m)^\| `(\S+)` \| (.+) \| (.*) \| (.*) \|$", table)
     named = {path for path, *_ in rows}
     wanted = set(settings_of(model))
@@ -155,6 +157,7 @@ def test_each_plugin_says_what_it_was_tried_against(section):
 VALUES = {
     "REDIS_URL": "redis://cache:6379",
     "ROTA_ICS_URL": "https://calendar.example/rota.ics",
+    "SENTRY_DSN": "https://key@sentry.io/1",
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
     "PAGERDUTY_INTEGRATION_KEY": "0" * 32,
     "TEAMS_WORKFLOW_URL": "https://x.logic.azure.com/workflows/x",

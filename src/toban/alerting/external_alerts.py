@@ -144,6 +144,11 @@ class ExternalAlerts:
                         del after[alert.labels]
                 await self._store.apply(key, Step(after, tuple(changes)))
 
+    def firing(self, source: str) -> list[Alert]:
+        """Return the firing alerts of a source."""
+        stored = self._store.of(EXTERNAL_KEY + source).values()
+        return [it.alert for it in stored if it.alert.status is AlertStatus.FIRING]
+
     def _keys(self) -> list[str]:
         """Return the keys under which there are external alerts, one for each source."""
         return [rule for rule in self._store.rules() if rule.startswith(EXTERNAL_KEY)]

@@ -86,7 +86,10 @@ class RestClient:
 
         Raises ``CollectError``, whose message begins with ``context``.
         """
-        response = await self.fetch(context, method, url, headers, body)
+        return self.content(context, await self.fetch(context, method, url, headers, body), missing=missing)
+
+    def content(self, context: str, response: RestResponse, *, missing: Any = None) -> Any:
+        """Return a response's JSON, like `call`."""
         if response.status in {401, 403}:
             raise CollectError(f"{context}: answered {response.status}: the key lacks the permission: {self._remedy}")
         if response.status == 404 and missing is not None:

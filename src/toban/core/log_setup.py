@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 
+from toban.core.exception_hook import report_exception
 from toban.core.terminal_escapes import escape_controls, escape_line
 
 FORMATS: Final = ("auto", "text", "json")
@@ -54,6 +55,7 @@ def configure_logging(level: str, out: TextIO | None = None, form: str = "auto")
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        report_exception,
     ]
     structlog.configure(
         processors=[structlog.stdlib.add_logger_name, *shared, *last],

@@ -84,6 +84,7 @@ from toban.web.pages.targets import TargetsPage
 from toban.web.pages.users import UsersPages
 from toban.web.prometheus_rules import PrometheusRulesApi
 from toban.web.prometheus_status import PrometheusStatusApi
+from toban.web.sentry_webhook import ReceivedBodies, SentryWebhook
 from toban.web.settings import WebSettings
 from toban.web.uptimerobot_webhook import UptimerobotWebhook
 
@@ -122,6 +123,8 @@ class Features:
     answers: Answers
     deploys: DeployService
     github_secret: Callable[[], SecretStr | None]
+    sentry_secret: Callable[[], SecretStr | None]
+    sentry_bodies: ReceivedBodies
     services: Sequence[Service]
     boards: Boards
     access: Access
@@ -214,6 +217,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
+        SentryWebhook(it.alerting.external_alerts, it.sentry_secret, it.sentry_bodies, clock, meters),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
         BoardsApi(it.boards, it.client_queries, clock, deploys.between),

@@ -38,6 +38,13 @@ CHANNELS: Final = (
     '#   slack: {kind: slack, webhook: "${SLACK_WEBHOOK_URL}"}',
 )
 
+ERRORS: Final = (
+    "# Sentry (docs/sentry.md): its alerts come by the webhook /hooks/sentry, toban's own errors go to the DSN.",
+    "# errors:",
+    "#   sentry_client_secret: ${SENTRY_CLIENT_SECRET}",
+    "#   sentry_dsn: ${SENTRY_DSN}   # needs pip install 'toban[sentry]'",
+)
+
 
 @click.command
 @click.option("--yes", is_flag=True, help="Ask nothing: use the environment.")
@@ -173,6 +180,8 @@ def written(shop: Mapping[str, str], here: Discovery, channel: Mapping[str, Mapp
         *(_web(here.web) if here.web else WEB),
         "",
         *(_channels(channel) if channel else CHANNELS),
+        "",
+        *ERRORS,
         "",
         "# metrics:",
         "#   retention: 90d",

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
 import orjson
-from pydantic import AfterValidator, SecretStr
 
 import toban
 from toban.core.config_types import Secret
 from toban.core.log_line import LogLevel
+from toban.instruments.sentry_sdk_options import IS_DSN
 from toban.logs.line_store import StoredLine
 from toban.logs.sink import HttpSink, SinkRequest
 from toban.logs.text_fields import metadata
@@ -21,13 +21,6 @@ EVENTS: Final = UUID("6f1c3a52-6a0e-4f7c-9d7e-1a3c0f8c5d11")
 LEVELS: Final = {LogLevel.WARN: "warning", LogLevel.VERBOSE: "debug"}
 
 
-def _dsn(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in {"http", "https"} or not parts.username or not parts.hostname or not parts.path.strip("/"):
-        raise ValueError("a DSN looks like https://KEY@HOST/PROJECT")
-    return value
-
-
 class Sentry(HttpSink):
     """Report lines to Sentry as events: by default errors alone. Equal messages of a context become one issue."""
 
@@ -36,7 +29,7 @@ class Sentry(HttpSink):
 
     kind: Literal["sentry"] = "sentry"
 
-    dsn: Annotated[Secret, AfterValidator(_dsn)]
+    dsn: Annotated[Secret, IS_DSN]
     """The DSN of the project."""
 
     level: LogLevel = LogLevel.ERROR
