@@ -329,6 +329,7 @@ class GenerationBuilder:
         if before:
             await after.collection.take_over(before.collection)
         base.logs.pipeline.redactor = redactor(settings.logs.redaction)
+        base.logs.pipeline.metrics.configure(settings.logs.metrics)
         base.logs.receiver.retention = settings.logs.retention
         base.http.configure(
             after.web.app,
