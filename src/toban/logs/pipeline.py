@@ -174,8 +174,8 @@ class LogPipeline:
         self.stored += len(stored)
         if stored:
             count_lines([it.line for it in stored], self._recorder, self._limits)
-            self.metrics.record(counted)
             self._publish(stored)
+            await self.metrics.record(counted)
 
     def health(self) -> HealthStatus:
         """Return whether lines are stored."""

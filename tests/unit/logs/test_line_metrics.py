@@ -1,5 +1,6 @@
 """Metrics that are made from log lines."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -36,7 +37,7 @@ class Counting:
         self.metrics = LineMetrics(settings, self.registry, self.meters)
 
     def add(self, *lines: StoredLine) -> None:
-        self.metrics.record(self.metrics.count(lines))
+        asyncio.run(self.metrics.record(self.metrics.count(lines)))
 
     @property
     def series(self) -> dict[Labels, list[float]]:
@@ -105,7 +106,7 @@ def test_a_reload_keeps_unchanged_metrics_and_starts_changed_ones_again():
     it.add(stored("paid"))
     counted = it.metrics.count([stored("paid")])
     it.metrics.configure([same, metric("shop_b_total", help="Another text.", labels=("order",))])
-    it.metrics.record(counted)
+    asyncio.run(it.metrics.record(counted))
     it.add(stored("paid", facts={"order": "A1"}))
     assert it.series == {Labels(__name__="shop_a_total"): [3], Labels(__name__="shop_b_total", order="A1"): [1]}
 
