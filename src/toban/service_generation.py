@@ -337,6 +337,7 @@ class GenerationBuilder:
             await after.collection.take_over(before.collection)
         await base.errors.configure(settings.errors)
         base.logs.pipeline.redactor = redactor(settings.logs.redaction)
+        base.logs.pipeline.metrics.configure(settings.logs.metrics)
         base.logs.receiver.retention = settings.logs.retention
         base.http.configure(
             after.web.app,

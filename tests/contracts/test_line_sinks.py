@@ -11,6 +11,7 @@ from tests.fakes import FakeClock, ListLineSink
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import LineSink
+from toban.logs.line_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.pipeline import LogPipeline
 
@@ -31,7 +32,9 @@ async def sink(request: pytest.FixtureRequest) -> Sink:
 
         return listing, listed
     store, meters, clock = FakeLineStore(), MetricRegistry(), FakeClock(NOW)
-    pipeline = LogPipeline(store, LineRedactor(), lambda _: None, meters, clock, meters)
+    pipeline = LogPipeline(
+        store, LineRedactor(), LineMetrics((), meters, meters), lambda _: None, meters, clock, meters
+    )
 
     async def stored() -> Sequence[LogLine]:
         await pipeline.once()

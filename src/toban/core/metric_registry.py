@@ -41,6 +41,10 @@ class ScalarMetric:
         """Set a gauge."""
         self.value = float(value)
 
+    def merge(self, other: "ScalarMetric") -> None:
+        """Add what another counter has counted."""
+        self.add(other.value)
+
     def parts(self) -> Iterator[tuple[str, str]]:
         """Yield the suffix and the bucket's bound of each of its series."""
         yield "", ""
@@ -70,6 +74,12 @@ class Histogram:
         """Count one value; one that equals a bound is in the bucket of that bound."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total = plus(self.total, value)
+        self.counted = True
+
+    def merge(self, other: "Histogram") -> None:
+        """Add what another histogram of the same buckets has counted."""
+        self.counts = [plus(one, more) for one, more in zip(self.counts, other.counts, strict=True)]
+        self.total = plus(self.total, other.total)
         self.counted = True
 
     def parts(self) -> Iterator[tuple[str, str]]:
@@ -153,6 +163,14 @@ class MetricRegistry:
         if self._metrics.pop(key := _key(family, labels), None):
             self._changes += 1
             self._read.discard(key)
+
+    def merge(self, other: "MetricRegistry") -> None:
+        """Add the counters and histograms of another registry: what a thread has counted for itself."""
+        for (family, labels), metric in other._metrics.items():  # noqa: SLF001  # its like
+            if isinstance(metric, Histogram):
+                self.histogram(family, **dict(labels)).merge(metric)
+            else:
+                self.scalar(family, **dict(labels)).merge(metric)
 
     def restore(self, family: MetricFamily, values: Sequence[Amount], /, **labels: str) -> None:
         """Set the values that `series` returned. It is not new: there is no sample of zero before them."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx2
 
 from toban.core.metric_registry import MetricRegistry
-from toban.core.ports import Clock, Recorder
+from toban.core.ports import Clock
 from toban.logs.line_feed import LineFeed
+from toban.logs.line_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LineStore
 from toban.logs.logql.engine import LogqlEngine
@@ -37,12 +38,13 @@ class Logs:
 
 @asynccontextmanager
 async def open_logs(
-    settings: LogSettings, folder: Path, recorder: Recorder, clock: Clock, meters: MetricRegistry
+    settings: LogSettings, folder: Path, pushed: MetricRegistry, clock: Clock, meters: MetricRegistry
 ) -> AsyncIterator[Logs]:
-    """Open the store in a folder. Raises ``StoreError``."""
+    """Open the store in a folder; ``pushed`` counts the shop's lines. Raises ``StoreError``."""
     with EmbeddedLineStore(folder, settings, clock, meters) as store:
         feed = LineFeed()
-        pipeline = LogPipeline(store, redactor(settings.redaction), feed.publish, recorder, clock, meters)
+        metrics = LineMetrics(settings.metrics, pushed, meters)
+        pipeline = LogPipeline(store, redactor(settings.redaction), metrics, feed.publish, pushed, clock, meters)
         async with LogqlEngine(store) as engine:
             yield Logs(store, pipeline, engine, feed, LogPushReceiver(pipeline, settings.retention, clock))
 

@@ -20,6 +20,7 @@ from toban.core.samples import counter, gauge, milliseconds
 from toban.core.wakeup import Wakeup
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.deduplication import Deduplicator
+from toban.logs.line_metrics import Counted, LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LinePosition, LineStore, StoredLine
 from toban.logs.log_metrics import count_lines
@@ -80,6 +81,7 @@ class LogPipeline:
         self,
         store: LineStore,
         redactor: LineRedactor,
+        metrics: LineMetrics,
         publish: Callable[[Sequence[StoredLine]], None],
         recorder: Recorder,
         clock: Clock,
@@ -87,6 +89,7 @@ class LogPipeline:
     ) -> None:
         """``publish`` is called with lines when they are durable."""
         self.redactor = redactor
+        self.metrics = metrics
         self.stored = 0
         """How many lines were stored since the start."""
         self._store = store
@@ -159,7 +162,7 @@ class LogPipeline:
             return
         loop = asyncio.get_running_loop()
         try:
-            stored, outcomes = await loop.run_in_executor(self._thread, self._process, batch)
+            stored, outcomes, counted = await loop.run_in_executor(self._thread, self._process, batch)
         except StoreError as error:
             await self._give_back(batch, error)
             return
@@ -174,6 +177,7 @@ class LogPipeline:
         if stored:
             count_lines([it.line for it in stored], self._recorder, self._limits)
             self._publish(stored)
+            await self.metrics.record(counted)
 
     def health(self) -> HealthStatus:
         """Return whether lines are stored."""
@@ -195,8 +199,14 @@ class LogPipeline:
             size += batch[-1].size
         return batch
 
-    def _process(self, batch: Sequence[_Arrival]) -> tuple[list[StoredLine], Counter[tuple[str, str]]]:
-        """Redact and store lines; return those that are new, and what became of all. It runs in the thread."""
+    def _process(
+        self, batch: Sequence[_Arrival]
+    ) -> tuple[list[StoredLine], Counter[tuple[str, str]], Sequence[Counted]]:
+        """
+        Redact and store lines, and count the new ones for the metrics of `logs.metrics`. It runs in the thread.
+
+        Returns the new lines, what became of all, and what was counted.
+        """
         new: list[LogLine] = []
         cursors: dict[str, str] = {}
         outcomes = Counter[tuple[str, str]]()
@@ -216,7 +226,7 @@ class LogPipeline:
         stored = [
             StoredLine(LinePosition(milliseconds(line.at), number), line) for number, line in enumerate(new, first)
         ]
-        return stored, +outcomes
+        return stored, +outcomes, self.metrics.count(stored)
 
     def _redacted(self, line: LogLine) -> LogLine | None:
         """Return a line without secrets; None for one that can't be searched for them: it is not stored."""

@@ -7,6 +7,7 @@ import re2
 from pydantic import AfterValidator, Field
 
 from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
+from toban.logs.line_metric_settings import LineMetricSettings, distinct_metrics
 from toban.logs.line_parser import AUTO, PARSERS
 
 
@@ -117,3 +118,6 @@ class LogSettings(Section):
 
     files: Annotated[tuple[LogFiles, ...], AfterValidator(_distinct)] = ()
     """Log files of the shop's processes on this machine."""
+
+    metrics: Annotated[tuple[LineMetricSettings, ...], AfterValidator(distinct_metrics)] = ()
+    """Metrics of your own, made from log lines; 50 at most."""

@@ -102,6 +102,18 @@ def test_a_histogram_continues_from_restored_values(values):
     assert [found for *_, found in kept.series()] == [found for *_, found in again.series()]
 
 
+def test_merged_counts_are_those_of_both_registries():
+    one, other = MetricRegistry(), MetricRegistry()
+    sales = counter("sales_total", "", labels=("shop",))
+    one.add(sales, 2, shop="a")
+    other.add(sales, 3, shop="a")
+    other.add(sales, shop="b")
+    other.observe(SECONDS, 0.5)
+    for _ in range(2):
+        one.merge(other)
+    assert (one.value(sales, shop="a"), one.value(sales, shop="b"), one.value(SECONDS)) == (8, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

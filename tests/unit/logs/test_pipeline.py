@@ -11,6 +11,8 @@ from tests.fakes import FakeClock
 from toban.core.errors import StoreError
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
+from toban.logs.line_metric_settings import LineMetricSettings
+from toban.logs.line_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.log_metrics import DURATIONS, SECURITY_EVENTS
 from toban.logs.log_metrics import LINES as LOG_LINES
@@ -45,11 +47,17 @@ def line(message: str, level: LogLevel = LogLevel.INFO, **fields) -> LogLine:
 class Running:
     """A running pipeline, and what it has published."""
 
-    def __init__(self) -> None:
+    def __init__(self, *metrics: LineMetricSettings) -> None:
         self.store, self.meters, self.clock = MemoryStore(), MetricRegistry(), FakeClock()
         self.published = []
         self.pipeline = LogPipeline(
-            self.store, LineRedactor(), self.published.extend, self.meters, self.clock, self.meters
+            self.store,
+            LineRedactor(),
+            LineMetrics(metrics, self.meters, self.meters),
+            self.published.extend,
+            self.meters,
+            self.clock,
+            self.meters,
         )
 
     @property
@@ -58,8 +66,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running():
-    it = Running()
+async def running(*metrics: LineMetricSettings):
+    it = Running(*metrics)
     task = asyncio.create_task(it.pipeline.run())
     try:
         yield it
@@ -88,6 +96,19 @@ async def test_a_line_that_two_sources_bring_is_stored_and_counted_once():
     assert it.meters.value(LOG_LINES, level="warn", context="", service="api") == 1
     assert it.meters.value(LINES, source="file", outcome="stored") == 1
     assert it.meters.value(LINES, source="fly", outcome="duplicate") == 1
+
+
+async def test_a_metric_counts_a_line_once_and_only_when_it_is_stored():
+    declined = LineMetricSettings(name="shop_declined_total", query="declined", labels=("service",))
+    async with running(declined) as it:
+        it.store.error = "disk full"
+        with pytest.raises(StoreError):
+            await it.pipeline.append([line("declined", service="api")], "api")
+        assert it.meters.value(declined.family, service="api") == 0
+        it.store.error = ""
+        for source in ("api", "fly"):
+            await it.pipeline.append([line("declined", service="api"), line("paid", service="api")], source)
+        assert it.meters.value(declined.family, service="api") == 1
 
 
 async def test_whoever_waits_hears_of_a_failure_and_other_lines_are_kept():

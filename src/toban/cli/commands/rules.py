@@ -108,9 +108,10 @@ def test(files: tuple[Path, ...]) -> int:
 
 def _known(config: Path | None, data: Path | None) -> tuple[LintContext, str]:
     """Return what is known of metrics and channels, and a note where that is not all."""
-    declared = declared_metrics()
+    settings = load_settings(config, os.environ)
+    declared = declared_metrics() | {name for metric in settings.logs.metrics for name in metric.series_names}
     # Without any channel, a rule may name one that will be configured.
-    channels = load_settings(config, os.environ).channels or None
+    channels = settings.channels or None
     try:
         stored = set(get("/api/v1/label/__name__/values", data)["data"])
     except TobanError:
