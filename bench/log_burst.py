@@ -27,6 +27,7 @@ from toban.core.garbage_collector import freeze_periodically
 from toban.core.log_line import LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.logs.line_feed import LineFeed
+from toban.logs.line_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.pipeline import LINES, OWN, LogPipeline
 from toban.logs.settings import LogSettings
@@ -98,7 +99,8 @@ async def burst(seconds: int, redactor: LineRedactor) -> None:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store = stack.enter_context(EmbeddedLineStore(folder, LogSettings(), clock, meters))
-        pipeline = LogPipeline(store, redactor, LineFeed().publish, meters, clock, meters)
+        metrics = LineMetrics((), meters, meters)
+        pipeline = LogPipeline(store, redactor, metrics, LineFeed().publish, meters, clock, meters)
         running = asyncio.create_task(pipeline.run())
         watching = asyncio.create_task(monitor.run())
         collecting = asyncio.create_task(freeze_periodically(clock))
