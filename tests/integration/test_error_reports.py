@@ -35,6 +35,8 @@ def log(tmp_path):
     before = structlog.get_config()
     with (tmp_path / "log").open("w") as file:
         configure_logging("info", file, "json")
+        # A module's logger would go on with this file for ever.
+        structlog.configure(cache_logger_on_first_use=False)
         yield structlog.get_logger("toban.test")
     structlog.configure(**before)
 

@@ -64,6 +64,12 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         for argument in node.args
         if isinstance(argument, ast.Constant)
     }
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     guarded = {
         inner
         for node in ast.walk(tree)
@@ -72,6 +78,8 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         for inner in ast.walk(statement)
     }
     for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, node in guarded) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:

@@ -39,8 +39,6 @@ class ErrorMonitor:
         except ValueError as error:
             raise SettingsError(f"SENTRY_DSN: {error}") from error
         sdk = load_sdk()
-        from sentry_sdk.integrations.logging import LoggingIntegration
-
         environment = environment or os.environ.get("NODE_ENV") or "development"
         for callback in ("before_send", "before_send_transaction"):
             more[callback] = redacting(more.get(callback))
@@ -49,7 +47,7 @@ class ErrorMonitor:
             "traces_sample_rate": PRODUCTION_SAMPLE_RATE if environment == "production" else 1.0,
             "server_name": os.environ.get("FLY_MACHINE_ID"),
             # What is logged as an error is often the error of another system.
-            "integrations": [LoggingIntegration(event_level=None)],
+            "integrations": [sdk.integrations.logging.LoggingIntegration(event_level=None)],
         }
         sdk.init(**{**settings, **more})
         return True

@@ -130,9 +130,7 @@ def _open_client(dsn: str, environment: str) -> "Client":
 
 
 def _capture(client: "Client", error: BaseException, event: str) -> None:
-    from sentry_sdk.utils import event_from_exception
-
-    found, hint = event_from_exception(error, client_options=client.options)
+    found, hint = load_sdk().utils.event_from_exception(error, client_options=client.options)
     found["tags"] = {"event": event}
     client.capture_event(found, hint)
 

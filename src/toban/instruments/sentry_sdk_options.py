@@ -1,6 +1,5 @@
 """Options of Sentry's SDK that send no secret, for `ErrorMonitor` and for toban's own errors."""
 
-import importlib
 import re
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -48,11 +47,13 @@ IS_DSN: Final = AfterValidator(_check_secret)
 
 
 def load_sdk() -> ModuleType:
-    """Import the SDK. Raises ``SettingsError`` where it is not installed."""
+    """Import the SDK, with what is used of it. Raises ``SettingsError`` where it is not installed."""
     try:
-        return importlib.import_module("sentry_sdk")
+        import sentry_sdk.integrations.logging
+        import sentry_sdk.utils
     except ImportError as error:
         raise SettingsError(INSTALL) from error
+    return sentry_sdk
 
 
 def redacting(callback: Callback | None = None) -> Callback:

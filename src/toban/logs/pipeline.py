@@ -166,6 +166,14 @@ class LogPipeline:
         except StoreError as error:
             await self._give_back(batch, error)
             return
+        except Exception as error:  # whatever a line holds, it must not end the process
+            log.exception("log lines not stored: unexpected error")
+            waiting = [arrival for arrival in batch if arrival.stored]
+            dropped = [arrival for arrival in batch if not arrival.stored]
+            self._meters.add(LINES, sum(len(it.lines) for it in dropped), source=OWN, outcome="unreadable")
+            await self._release(dropped)
+            await self._give_back(waiting, StoreError(f"unexpected error: {type(error).__name__}: {error}"))
+            return
         self._failure.succeeded()
         await self._release(batch)
         for arrival in batch:

@@ -27,11 +27,11 @@ class MemoryStore:
     def __init__(self) -> None:
         self.lines: list[LogLine] = []
         self.kept: dict[str, str] = {}
-        self.error = ""
+        self.error: str | Exception = ""
 
     def append(self, lines: Sequence[LogLine], cursors: Mapping[str, str]) -> int:
         if self.error:
-            raise StoreError(self.error)
+            raise self.error if isinstance(self.error, Exception) else StoreError(self.error)
         self.lines += lines
         self.kept |= cursors
         return len(self.lines) - len(lines) + 1
@@ -124,6 +124,19 @@ async def test_whoever_waits_hears_of_a_failure_and_other_lines_are_kept():
         assert it.pipeline.health().ok
 
 
+async def test_an_unexpected_error_is_reported_and_the_next_lines_are_stored():
+    async with running() as it:
+        it.store.error = OverflowError("a number of 65 bits")
+        it.pipeline.write([line("odd")])
+        with pytest.raises(StoreError, match="OverflowError: a number of 65 bits"):
+            await it.pipeline.append([line("sent")], "api")
+        it.store.error = ""
+        await it.pipeline.append([line("later")], "api")
+        assert it.messages == ["later"]
+    assert it.meters.value(LINES, source="toban", outcome="unreadable") == 1
+    assert it.meters.value(WAITING) == 0
+
+
 async def test_what_nobody_waits_for_is_dropped_and_counted_where_there_is_no_room():
     it = Running()
     large = [line("x" * (MAX_WAITING // 2))]
@@ -142,7 +155,8 @@ class StandingClock(FakeClock):
 
 async def test_a_burst_that_nobody_waits_for_is_stored_before_the_interval_ends():
     published, clock, meters = asyncio.Event(), StandingClock(), MetricRegistry()
-    pipeline = LogPipeline(MemoryStore(), LineRedactor(), lambda _: published.set(), meters, clock, meters)
+    metrics = LineMetrics((), meters, meters)
+    pipeline = LogPipeline(MemoryStore(), LineRedactor(), metrics, lambda _: published.set(), meters, clock, meters)
     task = asyncio.create_task(pipeline.run())
     await asyncio.sleep(0)
     pipeline.write([line("x" * BATCH)])
