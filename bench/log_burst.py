@@ -26,8 +26,8 @@ from toban.core.clock import SystemClock
 from toban.core.garbage_collector import freeze_periodically
 from toban.core.log_line import LogLine
 from toban.core.metric_registry import MetricRegistry
+from toban.logs.custom_metrics import LineMetrics
 from toban.logs.line_feed import LineFeed
-from toban.logs.line_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.pipeline import LINES, OWN, LogPipeline
 from toban.logs.settings import LogSettings

@@ -253,7 +253,7 @@ class GenerationBuilder:
         )
         streams = log_streams(settings, base.logs.pipeline, clock, meters)
         tails = open_tails(settings.logs, base.logs, clock, meters)
-        shippers = open_shippers(settings.log_sinks.values(), base.logs, settings.data, tools.http, clock, meters)
+        shippers = open_shippers(settings.log_sinks.values(), base.logs, tools.http, clock, meters)
         services: list[Service] = [
             collection,
             ingest.otlp,

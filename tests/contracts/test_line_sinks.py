@@ -11,7 +11,7 @@ from tests.fakes import FakeClock, ListLineSink
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import LineSink
-from toban.logs.line_metrics import LineMetrics
+from toban.logs.custom_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.pipeline import LogPipeline
 

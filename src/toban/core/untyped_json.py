@@ -1,7 +1,10 @@
 """Access to JSON from outside, whose values may have any type."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
@@ -21,3 +24,11 @@ def as_time(value: Any) -> datetime | None:
         return at.astimezone(UTC) if at.tzinfo else None
     except (ValueError, OverflowError):
         return None
+
+
+def json_text(value: Any) -> str:
+    """Return any value as JSON; what JSON does not know is a text in it."""
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
+        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))

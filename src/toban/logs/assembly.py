@@ -11,8 +11,8 @@ import httpx2
 
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock
+from toban.logs.custom_metrics import LineMetrics
 from toban.logs.line_feed import LineFeed
-from toban.logs.line_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LineStore
 from toban.logs.logql.engine import LogqlEngine
@@ -61,8 +61,8 @@ def open_tails(settings: LogSettings, logs: Logs, clock: Clock, meters: MetricRe
 
 
 def open_shippers(
-    sinks: Iterable[Sink], logs: Logs, folder: Path, http: httpx2.AsyncClient, clock: Clock, meters: MetricRegistry
+    sinks: Iterable[Sink], logs: Logs, http: httpx2.AsyncClient, clock: Clock, meters: MetricRegistry
 ) -> Sequence[LineShipper]:
-    """Return what ships lines to each sink; ``folder`` is the data folder."""
-    tools = SinkTools(http, clock, folder)
+    """Return what ships lines to each sink."""
+    tools = SinkTools(http, clock)
     return [LineShipper(sink, logs.store, logs.pipeline, tools, meters) for sink in sinks]

@@ -1,16 +1,15 @@
 """Redacts log lines, before anything else sees them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
-import orjson
 import re2
 
 from toban.core.log_line import LogLine
 from toban.core.redaction import REDACTED, is_secret, may_hold_secret, redact, redact_text
+from toban.core.untyped_json import json_text
 
 MAX_TEXT: Final = 16_384
 """Characters of a message or a stack trace that are kept."""
@@ -89,7 +88,7 @@ class LineRedactor:
             return self._text(value, MAX_FACT)
         if isinstance(value, bool | int | float) or value is None:
             return redact(value)
-        return self._text(_as_json(redact(self._without_own(value))), MAX_FACT)
+        return self._text(json_text(redact(self._without_own(value))), MAX_FACT)
 
     def _without_own(self, value: object) -> object:
         """Redact the fields of a nested value that settings name."""
@@ -126,10 +125,3 @@ def _is_valid(text: str) -> bool:
 
 def _normalized(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
-
-
-def _as_json(value: Any) -> str:
-    try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
-        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))

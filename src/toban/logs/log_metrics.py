@@ -1,4 +1,4 @@
-"""What log lines count: lines by level, security events, the durations that a program logs."""
+"""The metrics that every log line counts for: lines by level, security events, durations that a program logs."""
 
 import math
 from collections import Counter

@@ -19,8 +19,8 @@ from toban.core.ports import Clock, HealthStatus, Recorder
 from toban.core.samples import counter, gauge, milliseconds
 from toban.core.wakeup import Wakeup
 from toban.instruments.cardinality import CardinalityLimits
+from toban.logs.custom_metrics import Counted, LineMetrics
 from toban.logs.deduplication import Deduplicator
-from toban.logs.line_metrics import Counted, LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LinePosition, LineStore, StoredLine
 from toban.logs.log_metrics import count_lines

@@ -7,7 +7,7 @@ import re2
 from pydantic import AfterValidator, Field
 
 from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
-from toban.logs.line_metric_settings import LineMetricSettings, distinct_metrics
+from toban.logs.custom_metric_settings import LineMetricSettings, distinct_metrics
 from toban.logs.line_parser import AUTO, PARSERS
 
 

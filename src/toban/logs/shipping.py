@@ -26,7 +26,7 @@ log = structlog.get_logger("toban.logs")
 LINES: Final = counter(
     "toban_log_sink_lines_total",
     "Lines by sink and outcome: shipped, or dropped for a reason: filtered (by level), expired (deleted before they"
-    " could be sent), too_old, too_large, rejected.",
+    " could be sent), too_old, too_large, rejected, failed (by an error of the sink itself).",
     labels=("sink", "outcome"),
 )
 WAITING: Final = gauge("toban_log_sink_lines_waiting", "Lines that a sink has not been sent yet.", labels=("sink",))
@@ -186,7 +186,7 @@ class LineShipper:
             reasons = [self._reason_to_skip(line) for line in part]
             fit = [line for line, reason in zip(part, reasons, strict=True) if not reason]
             try:
-                outcomes = Counter(await self._sink.ship(fit, self._tools)) if fit else Counter[str]()
+                outcomes = await self._shipped(fit) if fit else Counter[str]()
             except LinesRejectedError as error:
                 if len(fit) > 1:
                     middle = len(part) // 2
@@ -199,6 +199,16 @@ class LineShipper:
             if self._attempts:
                 self._meters.add(RESENT, len(fit), sink=self._sink.name)
             account = await self._settle(account.settled(part[-1].position.number + 1, outcomes))
+
+    async def _shipped(self, lines: Sequence[StoredLine]) -> Counter[str]:
+        """Send lines; an unexpected error is that of a line, which is looked for as one that is rejected."""
+        try:
+            return Counter(await self._sink.ship(lines, self._tools))
+        except (DeliveryError, LinesRejectedError):
+            raise
+        except Exception as error:
+            log.exception("log sink failed unexpectedly", sink=self._sink.name, lines=len(lines))
+            raise LinesRejectedError(f"unexpected error: {type(error).__name__}: {error}", "failed") from error
 
     def _reason_to_skip(self, line: StoredLine) -> str:
         """Return why a line is not sent; nothing where it is."""

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import httpx2
@@ -44,8 +43,6 @@ class SinkTools:
 
     http: httpx2.AsyncClient
     clock: Clock
-    folder: Path
-    """The data folder."""
 
 
 class Sink(Plugin, ABC):

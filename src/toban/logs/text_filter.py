@@ -1,13 +1,12 @@
 """What a filter over the text of lines matches."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import orjson
 import re2
 
 from toban.core.log_line import LogLine
 from toban.core.matchers import compile_regex
+from toban.core.untyped_json import json_text
 from toban.logs.line_store import TextFilter
 
 
@@ -19,15 +18,7 @@ def shown_text(line: LogLine) -> str:
 def searched_text(line: LogLine) -> str:
     """Return what a filter is about: the message, the stack trace, and the facts as JSON, each on lines of its own."""
     shown = shown_text(line)
-    return f"{shown}\n{facts_json(line.facts)}" if line.facts else shown
-
-
-def facts_json(facts: Mapping[str, object]) -> str:
-    """Return facts as they are searched."""
-    try:
-        return orjson.dumps(dict(facts)).decode()
-    except TypeError:  # integers beyond 64 bits, lone surrogates
-        return json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"), default=str)
+    return f"{shown}\n{json_text(dict(line.facts))}" if line.facts else shown
 
 
 def compile_filter(text_filter: TextFilter) -> Callable[[str], bool]:

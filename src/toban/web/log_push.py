@@ -12,7 +12,7 @@ from toban.core.errors import StoreError
 from toban.logs.push.json_lines import JsonLinesError
 from toban.logs.push.loki_request import PushError
 from toban.logs.push.receiver import LogPushReceiver
-from toban.web.api.models import LogsPushResponse
+from toban.web.api.log_models import LogsPushResponse
 from toban.web.endpoint import Endpoint, Operation
 from toban.web.ingest import EVENTS
 from toban.web.json_response import JsonResponse

@@ -11,8 +11,8 @@ from tests.fakes import FakeClock
 from toban.core.errors import StoreError
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
-from toban.logs.line_metric_settings import LineMetricSettings
-from toban.logs.line_metrics import LineMetrics
+from toban.logs.custom_metric_settings import LineMetricSettings
+from toban.logs.custom_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.log_metrics import DURATIONS, SECURITY_EVENTS
 from toban.logs.log_metrics import LINES as LOG_LINES

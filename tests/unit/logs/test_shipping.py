@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx2
 import orjson
@@ -53,7 +52,7 @@ class Shipping:
     def __init__(self, sink, http, store: FakeLineStore | None = None) -> None:
         self.store = store or FakeLineStore()
         self.clock, self.meters = FakeClock(NOW), MetricRegistry()
-        tools = SinkTools(http, self.clock, Path())
+        tools = SinkTools(http, self.clock)
         self.shipper = LineShipper(sink, self.store, Cursors(self.store), tools, self.meters)
 
     async def begin(self, *messages: str) -> None:
@@ -142,6 +141,28 @@ async def test_a_batch_that_is_too_large_is_split_and_a_line_that_is_rejected_is
         assert server.messages == [f"line {number} fine" for number in range(40) if number != 13]
         assert it.account.outcomes == {"shipped": 39, "rejected": 1, "too_large": 1}
         assert it.value("rejected") == 1
+
+
+async def test_a_line_at_which_the_sink_itself_fails_costs_no_other(monkeypatch):
+    async with datadog() as (fake_datadog, it):
+        log = Datadog._log
+
+        def fails(sink, stored):
+            return log(sink, stored) if stored.line.message != "odd" else {}["a bug"]
+
+        monkeypatch.setattr(Datadog, "_log", fails)
+        await it.begin("one", "odd", "two")
+        await it.all()
+        assert fake_datadog.messages == ["one", "two"]
+        assert it.account.outcomes == {"shipped": 2, "failed": 1}
+
+
+async def test_any_fact_can_be_shipped():
+    async with datadog() as (fake_datadog, it):
+        await it.begin()
+        it.store.append([line("large", facts={"number": 2**70})], {})
+        await it.all()
+        assert fake_datadog.lines[0]["number"] == 2**70
 
 
 async def test_what_datadog_would_not_take_is_dropped_with_a_reason():

@@ -8,6 +8,7 @@ import orjson
 
 from toban.core.config_types import Address, Secret, Text
 from toban.core.log_line import LogLine
+from toban.core.untyped_json import json_text
 from toban.logs.line_store import StoredLine
 from toban.logs.sink import HttpSink, SinkRequest
 
@@ -74,7 +75,7 @@ class Datadog(HttpSink):
             "trace_id": line.trace_id,
             "error.stack": line.trace,
         }
-        log = orjson.dumps({name: value for name, value in fields.items() if value != ""})
+        log = json_text({name: value for name, value in fields.items() if value != ""}).encode()
         if len(log) <= MAX_LINE:
             return log
         return orjson.dumps(

@@ -13,6 +13,7 @@ from toban.core.errors import DeliveryError
 from toban.core.untyped_json import as_mapping
 from toban.logs.line_store import StoredLine
 from toban.logs.sink import HttpSink, SinkRequest
+from toban.logs.text_fields import fact_texts
 
 CONFLICT: Final = 409
 """The document is there already: the line was sent before."""
@@ -86,9 +87,6 @@ def _document(stored: StoredLine) -> Mapping[str, object]:
         "trace.id": line.trace_id,
         "error.stack_trace": line.trace,
         # As texts: a field that is a number once and a text later would be rejected.
-        "labels": {
-            name: value if isinstance(value, str) else orjson.dumps(value).decode()
-            for name, value in line.facts.items()
-        },
+        "labels": fact_texts(line),
     }
     return {name: value for name, value in fields.items() if value not in ("", {})}

@@ -8,12 +8,11 @@ only line break, so that one search runs over thousands of rows and no match lea
 
 import json
 import re
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from toban.core.log_line import LogLevel, LogLine, LogStream
 from toban.core.samples import moment
+from toban.core.untyped_json import json_text
 
 BREAK, TRACE, FACTS, ESCAPE = "\x1e", "\x1f", "\x1c", "\x1d"
 """Marks: of a line break, before a stack trace, before facts, and before the stand-in of a mark that a text holds."""
@@ -43,16 +42,8 @@ def encode_row(line: LogLine) -> str:
     if line.trace:
         row += TRACE + _escape(line.trace)
     if line.facts:
-        row += FACTS + _escape(facts_json(line.facts))
+        row += FACTS + _escape(json_text(line.facts))
     return valid(row)
-
-
-def facts_json(facts: Any) -> str:
-    """Return facts as they are stored and searched."""
-    try:
-        return orjson.dumps(facts).decode()
-    except TypeError:  # integers beyond 64 bits, keys that are no texts, lone surrogates
-        return json.dumps(facts, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def searched_text(row: bytes) -> bytes:

@@ -25,7 +25,7 @@ from toban.logs.logql.simple_search import parse_search
 from toban.logs.logql.syntax_tree import Grouping, LineFilter, LogQuery, RangeAggregation, VectorAggregation
 from toban.logs.text_filter import shown_text
 from toban.web.api.api_endpoint import ApiEndpoint
-from toban.web.api.models import (
+from toban.web.api.log_models import (
     LogHistogramBar,
     LogHistogramRequest,
     LogHistogramResponse,

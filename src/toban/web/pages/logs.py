@@ -16,8 +16,8 @@ from toban.core.errors import InvalidCommandError, StoreError
 from toban.core.log_line import LogLevel
 from toban.core.ports import Clock
 from toban.dashboards.time_range import TimeRangeError, parse_range
+from toban.web.api.log_models import LogHistogramRequest, LogHistogramResponse, LogsRequest, LogsResponse
 from toban.web.api.logs import LogsApi
-from toban.web.api.models import LogHistogramRequest, LogHistogramResponse, LogsRequest, LogsResponse
 from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.boards import range_controls
 from toban.web.pages.preferences import Preferences

@@ -10,7 +10,7 @@ from toban.core.log_line import LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 from toban.instruments.cardinality import OTHER, CardinalityLimits
-from toban.logs.line_metric_settings import LineMetricSettings
+from toban.logs.custom_metric_settings import LineMetricSettings
 from toban.logs.line_store import StoredLine
 from toban.logs.logql.plan import LinePipeline, line_matcher, plan
 from toban.logs.logql.records import Record

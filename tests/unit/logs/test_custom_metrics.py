@@ -13,8 +13,8 @@ from toban.core.labels import Labels
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import milliseconds
-from toban.logs.line_metric_settings import MAX_METRICS, RESERVED, LineMetricSettings
-from toban.logs.line_metrics import LABEL_VALUES, MAX_SERIES, REJECTED, LineMetrics
+from toban.logs.custom_metric_settings import MAX_METRICS, RESERVED, LineMetricSettings
+from toban.logs.custom_metrics import LABEL_VALUES, MAX_SERIES, REJECTED, LineMetrics
 from toban.logs.line_store import LinePosition, StoredLine
 from toban.logs.settings import LogSettings
 
