@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 import cramjam
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from toban.core.labels import NAME, Labels
+from toban.core.protobuf_messages import FieldType, message_classes
 from toban.core.samples import Batch, Layout, MetricFamily, MetricType, is_absent
 from toban.remote.remote_write_model import RemoteSample, RemoteSamples, RemoteWriteDecodeError
 
@@ -34,44 +34,32 @@ _WITH_VALUE, _WITHOUT_VALUE, _ZERO = b"\x12\x10\x09", b"\x12\x07\x10", bytes(8)
 _LONG, _SHORT = 18, 9
 """Bytes of a sample with and without a value."""
 
-
-def _messages() -> dict[str, Any]:
-    field = descriptor_pb2.FieldDescriptorProto
-    fields: dict[str, Sequence[tuple[str, int, int, str]]] = {
-        "Label": (("name", 1, field.TYPE_STRING, ""), ("value", 2, field.TYPE_STRING, "")),
-        "Sample": (("value", 1, field.TYPE_DOUBLE, ""), ("timestamp", 2, field.TYPE_INT64, "")),
+_MESSAGES: Final = message_classes(
+    "remote",
+    {
+        "Label": (("name", 1, FieldType.TYPE_STRING, ""), ("value", 2, FieldType.TYPE_STRING, "")),
+        "Sample": (("value", 1, FieldType.TYPE_DOUBLE, ""), ("timestamp", 2, FieldType.TYPE_INT64, "")),
         "TimeSeries": (
-            ("labels", 1, field.TYPE_BYTES, "*"),
-            ("samples", 2, field.TYPE_MESSAGE, "Sample"),
-            ("histograms", 4, field.TYPE_BYTES, "*"),
+            ("labels", 1, FieldType.TYPE_BYTES, "*"),
+            ("samples", 2, FieldType.TYPE_MESSAGE, "Sample*"),
+            ("histograms", 4, FieldType.TYPE_BYTES, "*"),
         ),
         "Metadata": (
-            ("type", 1, field.TYPE_INT32, ""),
-            ("name", 2, field.TYPE_STRING, ""),
-            ("help", 4, field.TYPE_STRING, ""),
-            ("unit", 5, field.TYPE_STRING, ""),
+            ("type", 1, FieldType.TYPE_INT32, ""),
+            ("name", 2, FieldType.TYPE_STRING, ""),
+            ("help", 4, FieldType.TYPE_STRING, ""),
+            ("unit", 5, FieldType.TYPE_STRING, ""),
         ),
         "WriteRequest": (
-            ("timeseries", 1, field.TYPE_MESSAGE, "TimeSeries"),
-            ("metadata", 3, field.TYPE_MESSAGE, "Metadata"),
+            ("timeseries", 1, FieldType.TYPE_MESSAGE, "TimeSeries*"),
+            ("metadata", 3, FieldType.TYPE_MESSAGE, "Metadata*"),
         ),
-        "RawRequest": (("timeseries", 1, field.TYPE_BYTES, "*"), ("metadata", 3, field.TYPE_MESSAGE, "Metadata")),
-    }
-    file = descriptor_pb2.FileDescriptorProto(name="toban/remote.proto", package="toban.remote", syntax="proto3")
-    for name, members in fields.items():
-        message = file.message_type.add(name=name)
-        for member, number, type_, repeated in members:
-            label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            descriptor = message.field.add(name=member, number=number, type=type_, label=label)
-            if type_ == field.TYPE_MESSAGE:
-                descriptor.type_name = f".toban.remote.{repeated}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    descriptors = pool.FindFileByName(file.name).message_types_by_name
-    return {name: message_factory.GetMessageClass(descriptors[name]) for name in fields}
-
-
-_MESSAGES: Final = _messages()
+        "RawRequest": (
+            ("timeseries", 1, FieldType.TYPE_BYTES, "*"),
+            ("metadata", 3, FieldType.TYPE_MESSAGE, "Metadata*"),
+        ),
+    },
+)
 _LABEL, _SAMPLE, _SERIES, _METADATA, _REQUEST, _RAW_REQUEST = (
     _MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "Metadata", "WriteRequest", "RawRequest")
 )

@@ -6,43 +6,28 @@ as bytes: what is too much is rejected before it is parsed, and a text that is n
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import cramjam
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from toban.core.protobuf_messages import FieldType, message_classes
 from toban.logs.push.loki_request import AcceptedTimes, PushedEntry, PushedLines, PushError, check_counts, read_streams
 
-
-def _messages() -> dict[str, Any]:
-    field = descriptor_pb2.FieldDescriptorProto
-    fields: dict[str, Sequence[tuple[str, int, int, str]]] = {
-        "Timestamp": (("seconds", 1, field.TYPE_INT64, ""), ("nanos", 2, field.TYPE_INT32, "")),
-        "Label": (("name", 1, field.TYPE_BYTES, ""), ("value", 2, field.TYPE_BYTES, "")),
+MESSAGES: Final = message_classes(
+    "loki",
+    {
+        "Timestamp": (("seconds", 1, FieldType.TYPE_INT64, ""), ("nanos", 2, FieldType.TYPE_INT32, "")),
+        "Label": (("name", 1, FieldType.TYPE_BYTES, ""), ("value", 2, FieldType.TYPE_BYTES, "")),
         "Entry": (
-            ("timestamp", 1, field.TYPE_MESSAGE, "Timestamp"),
-            ("line", 2, field.TYPE_BYTES, ""),
-            ("metadata", 3, field.TYPE_BYTES, "*"),
+            ("timestamp", 1, FieldType.TYPE_MESSAGE, "Timestamp"),
+            ("line", 2, FieldType.TYPE_BYTES, ""),
+            ("metadata", 3, FieldType.TYPE_BYTES, "*"),
         ),
-        "Stream": (("labels", 1, field.TYPE_BYTES, ""), ("entries", 2, field.TYPE_BYTES, "*")),
-        "PushRequest": (("streams", 1, field.TYPE_BYTES, "*"),),
-    }
-    file = descriptor_pb2.FileDescriptorProto(name="toban/loki.proto", package="toban.loki", syntax="proto3")
-    for name, members in fields.items():
-        message = file.message_type.add(name=name)
-        for member, number, type_, kind in members:
-            label = field.LABEL_REPEATED if kind == "*" else field.LABEL_OPTIONAL
-            descriptor = message.field.add(name=member, number=number, type=type_, label=label)
-            if type_ == field.TYPE_MESSAGE:
-                descriptor.type_name = f".toban.loki.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    descriptors = pool.FindFileByName(file.name).message_types_by_name
-    return {name: message_factory.GetMessageClass(descriptors[name]) for name in fields}
-
-
-MESSAGES: Final = _messages()
+        "Stream": (("labels", 1, FieldType.TYPE_BYTES, ""), ("entries", 2, FieldType.TYPE_BYTES, "*")),
+        "PushRequest": (("streams", 1, FieldType.TYPE_BYTES, "*"),),
+    },
+)
 """The classes of messages, by name."""
 
 
