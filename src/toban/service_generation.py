@@ -53,7 +53,7 @@ from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
 from toban.instruments.error_reports import ErrorReports
-from toban.logs.assembly import Logs, open_shippers, open_tails, redactor
+from toban.logs.assembly import Logs, open_shippers, open_tails
 from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
@@ -336,9 +336,7 @@ class GenerationBuilder:
         if before:
             await after.collection.take_over(before.collection)
         await base.errors.configure(settings.errors)
-        base.logs.pipeline.redactor = redactor(settings.logs.redaction)
-        base.logs.pipeline.metrics.configure(settings.logs.metrics)
-        base.logs.receiver.retention = settings.logs.retention
+        base.logs.configure(settings.logs)
         base.http.configure(
             after.web.app,
             settings.web,
@@ -462,7 +460,7 @@ def log_streams(settings: Settings, lines: LineSink, clock: Clock, meters: Metri
 def fly_log_connection(settings: Settings) -> FlyLogConnection | None:
     """Return the connection to Fly's log stream, where lines are read from it."""
     shop = settings.shop
-    is_enabled = "FLY_APP_NAME" in os.environ if settings.logs.fly is None else settings.logs.fly
+    is_enabled = bool(os.environ.get("FLY_APP_NAME")) if settings.logs.fly is None else settings.logs.fly
     if not (shop.fly_token and shop.fly_org) or not is_enabled:
         return None
     return FlyLogConnection(settings.logs.fly_server, shop.fly_org, shop.fly_token.get_secret_value())

@@ -11,13 +11,20 @@ OTLP: Final = "otlp"
 
 
 class LogLevel(StrEnum):
-    """How much a line matters, in winston's words."""
+    """How much a line matters, in winston's words; the most severe first."""
 
     ERROR = "error"
     WARN = "warn"
     INFO = "info"
     VERBOSE = "verbose"
     DEBUG = "debug"
+
+    def is_at_least(self, other: "LogLevel") -> bool:
+        """Tell whether it is as severe as another level, or more severe."""
+        return _SEVERITY[self] <= _SEVERITY[other]
+
+
+_SEVERITY: Final = {level: place for place, level in enumerate(LogLevel)}
 
 
 @dataclass(frozen=True, slots=True)

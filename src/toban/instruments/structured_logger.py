@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TextIO
 
 import orjson
 
+from toban.core.log_levels import known_level
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.redaction import redact, redact_text
 from toban.core.winston_json import winston_json
@@ -25,9 +26,11 @@ FOLDER: Final = Path("/app/logs")
 COMBINED: Final = "combined.log"
 ERRORS: Final = "error.log"
 
-SEVERITY: Final = {level.value: place for place, level in enumerate(LogLevel)}
-ALIASES: Final = {"warning": "warn", "log": "info", "http": "verbose", "silly": "debug", "critical": "error"}
-PYTHON_LEVELS: Final = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"))
+PYTHON_LEVELS: Final = (
+    (logging.ERROR, LogLevel.ERROR),
+    (logging.WARNING, LogLevel.WARN),
+    (logging.INFO, LogLevel.INFO),
+)
 
 Severity = Literal["low", "medium", "high"]
 
@@ -52,12 +55,11 @@ class StructuredLogger:
         console: TextIO | None = None,
     ) -> None:
         """``folder`` holds the files, ``None`` writes none; ``console`` is stdout by default."""
-        found = (level or os.environ.get("LOG_LEVEL") or "info").lower()
         self.context = context
         self.service = service
         self.environment = os.environ.get("NODE_ENV", "") if environment is None else environment
         self.instance = os.environ.get("FLY_MACHINE_ID", "local") if instance is None else instance
-        self._severity = SEVERITY.get(ALIASES.get(found, found), SEVERITY["info"])
+        self._level = known_level(level or os.environ.get("LOG_LEVEL")) or LogLevel.INFO
         self._folder = folder
         self._console = console or sys.stdout
         self._lock = threading.Lock()
@@ -114,7 +116,7 @@ class StructuredLogger:
         facts: Mapping[str, object] | None = None,
     ) -> None:
         """Write a line of a level, unless the logger's level leaves it out."""
-        if SEVERITY[level] > self._severity:
+        if not level.is_at_least(self._level):
             return
         line = LogLine(
             datetime.now(UTC),
@@ -172,14 +174,14 @@ class StructuredHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        level = next((name for number, name in PYTHON_LEVELS if record.levelno >= number), "debug")
+        level = next((found for number, found in PYTHON_LEVELS if record.levelno >= number), LogLevel.DEBUG)
         trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info and record.exc_info[0] else ""
         facts = {name: value for name, value in vars(record).items() if name not in STANDARD_ATTRIBUTES}
         try:
             message = record.getMessage()
         except (TypeError, ValueError):
             message = f"{record.msg} {record.args}"
-        self._logger.write(LogLevel(level), message, trace=trace, context=record.name, facts=facts)
+        self._logger.write(level, message, trace=trace, context=record.name, facts=facts)
 
 
 STANDARD_ATTRIBUTES: Final = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
@@ -193,8 +195,7 @@ def structlog_writer(logger: StructuredLogger) -> Callable[[Any, str, Mapping[st
     """
 
     def write(_: Any, method: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
-        name = ALIASES.get(method, method)
-        level = LogLevel(name) if name in SEVERITY else LogLevel.ERROR if method == "exception" else LogLevel.INFO
+        level = LogLevel.ERROR if method == "exception" else known_level(method) or LogLevel.INFO
         facts = {key: value for key, value in event.items() if key not in {"event", "exception", "logger", "level"}}
         logger.write(
             level,

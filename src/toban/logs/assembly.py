@@ -35,6 +35,12 @@ class Logs:
     feed: LineFeed
     receiver: LogPushReceiver
 
+    def configure(self, settings: LogSettings) -> None:
+        """Redact, count and accept under other settings; those of the store change at a restart only."""
+        self.pipeline.redactor = _redactor(settings.redaction)
+        self.pipeline.metrics.configure(settings.metrics)
+        self.receiver.retention = settings.retention
+
 
 @asynccontextmanager
 async def open_logs(
@@ -44,13 +50,12 @@ async def open_logs(
     with EmbeddedLineStore(folder, settings, clock, meters) as store:
         feed = LineFeed()
         metrics = LineMetrics(settings.metrics, pushed, meters)
-        pipeline = LogPipeline(store, redactor(settings.redaction), metrics, feed.publish, pushed, clock, meters)
+        pipeline = LogPipeline(store, _redactor(settings.redaction), metrics, feed.publish, pushed, clock, meters)
         async with LogqlEngine(store) as engine:
             yield Logs(store, pipeline, engine, feed, LogPushReceiver(pipeline, settings.retention, clock))
 
 
-def redactor(settings: RedactionSettings) -> LineRedactor:
-    """Return what redacts lines under some settings."""
+def _redactor(settings: RedactionSettings) -> LineRedactor:
     return LineRedactor(settings.keys, settings.patterns)
 
 

@@ -13,7 +13,6 @@ import structlog
 from toban.core.backoff import retry_delay
 from toban.core.errors import DeliveryError, StoreError
 from toban.core.failure_log import FailureLog
-from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import HealthStatus, LineSink
 from toban.core.samples import counter, gauge, milliseconds
@@ -44,8 +43,6 @@ LONGEST_WAIT: Final = 60.0
 
 PREFIX: Final = "sink:"
 """Begins the names of the cursors."""
-
-SEVERITY: Final = {level: place for place, level in enumerate(LogLevel)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +209,7 @@ class LineShipper:
 
     def _reason_to_skip(self, line: StoredLine) -> str:
         """Return why a line is not sent; nothing where it is."""
-        if SEVERITY[line.line.level] > SEVERITY[self._sink.level]:
+        if not line.line.level.is_at_least(self._sink.level):
             return "filtered"
         age = self._sink.max_age
         if age and line.position.at < milliseconds(self._tools.clock.now() - age):

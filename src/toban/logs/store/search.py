@@ -122,7 +122,7 @@ Pending = list[tuple[int, int, Block | HeadChunk | Chunk]]
 """A heap of what is still to be searched, that first which may hold the first line; the second number breaks ties."""
 
 
-class LineSearch:
+class StoreSearch:
     """One search: finds lines in order, though chunks overlap in time."""
 
     def __init__(self, query: Query, view: StoreView, limit: int, direction: Direction) -> None:

@@ -22,7 +22,7 @@ from toban.logs.store.block_set import BlockSet
 from toban.logs.store.chunk import Chunk, ChunkDeletedError
 from toban.logs.store.head import Head, HeadDamagedError
 from toban.logs.store.head_recovery import log, open_head_file
-from toban.logs.store.search import HeadChunk, LineSearch, Query, StoreView, count_lines
+from toban.logs.store.search import HeadChunk, Query, StoreSearch, StoreView, count_lines
 from toban.tsdb.corruption import CorruptionError
 
 APPENDED: Final = counter("toban_log_store_lines_appended_total", "Log lines appended and durable.")
@@ -122,7 +122,7 @@ class EmbeddedLineStore:
 
         Raises ``BadQueryError`` for an expression that is not valid.
         """
-        return LineSearch(Query(selection), self._view(), limit, direction).slices(self._clock.monotonic)
+        return StoreSearch(Query(selection), self._view(), limit, direction).slices(self._clock.monotonic)
 
     def count(self, selection: LineSelection, step: int) -> Iterator[Sequence[StreamCount]]:
         """

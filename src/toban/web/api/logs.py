@@ -35,9 +35,6 @@ from toban.web.api.log_models import (
 )
 from toban.web.endpoint import Endpoint
 
-BY_SEVERITY: Final = tuple(LogLevel)
-"""The levels, most severe first."""
-
 SECONDS: Final = 2.0
 """After so many seconds a search responds with what it has found so far."""
 
@@ -153,8 +150,8 @@ def log_query(query: str, level: LogLevel, service: str, context: str, text: str
     """Return the query of some parameters together. Raises ``QueryError``."""
     found = parse_search(query)
     matchers, stages = list(found.matchers), list(found.stages)
-    if level is not BY_SEVERITY[-1]:
-        levels = "|".join(BY_SEVERITY[: BY_SEVERITY.index(level) + 1])
+    if level is not LogLevel.DEBUG:
+        levels = "|".join(it for it in LogLevel if it.is_at_least(level))
         matchers.append(Matcher("level", MatchOperator.REGEX, levels))
     for name, value in (("service", service), ("context", context)):
         if value:

@@ -211,6 +211,5 @@ def _logs_link(alert: ExplainedAlert) -> str:
     """Return the address of the log lines of an alert's time, of the service and context that it is about."""
     selected = {name: value for name in ("service", "context") if (value := alert.labels.get(name))}
     end = alert.ends.isoformat() if alert.ends else "now"
-    return (
-        f"/logs?{urlencode({'from': (alert.starts - LOGS_BEFORE).isoformat(), 'to': end, 'level': 'warn', **selected})}"
-    )
+    begin = (alert.starts - LOGS_BEFORE).isoformat()
+    return f"/logs?{urlencode({'from': begin, 'to': end, 'level': 'warn', **selected})}"
