@@ -12,6 +12,7 @@ from toban.core.alerts import Alert
 from toban.core.config_types import Duration
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock, InstantQueryEngine
+from toban.shop.admin_api import AdminApi
 from toban.shop.connections import ShopConnections
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class ActionTools:
     def database(self) -> "AdminDatabase":
         """The connection for acting on the shop's database. Raises ``ActionError`` where there is none."""
         return self.shop.admin_database
+
+    @property
+    def admin_api(self) -> AdminApi:
+        """Vendure's Admin API."""
+        return AdminApi(self.http, self.shop.settings)
 
 
 class Action(Plugin, ABC):

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from toban.core.errors import ActionError
 from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
-from toban.runbooks.vendure_admin import admin, missing_key
 
 RUNNING: Final = """
 query ($queue: String!) {
@@ -34,7 +33,9 @@ class VendureCancelJob(Action):
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
         """Find the job. Raises ``ActionError`` where none runs."""
         queue = self.queue or context.alert.labels.get("queue", "")
-        items = ((await admin(tools, RUNNING, "ReadSettings", {"queue": queue})).get("jobs") or {}).get("items") or []
+        items = ((await tools.admin_api.execute(RUNNING, "ReadSettings", {"queue": queue})).get("jobs") or {}).get(
+            "items"
+        ) or []
         if not items:
             raise ActionError(f"no job runs in {queue or 'the queue'}: is the worker down?")
         job = items[0]
@@ -45,7 +46,7 @@ class VendureCancelJob(Action):
     async def run(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str:
         """Cancel it, and look whether it is. Raises ``ActionError``."""
         job = plan.facts["job"]
-        await admin(tools, CANCEL, "DeleteSettings", {"id": job})
+        await tools.admin_api.execute(CANCEL, "DeleteSettings", {"id": job})
         state = await self._state(tools, job)
         if state in {"RUNNING", "PENDING", "RETRYING"}:
             raise ActionError(f"job {job} is {state} although it was cancelled")
@@ -57,8 +58,10 @@ class VendureCancelJob(Action):
         return f"job {plan.facts['job']} is {state.lower()}" if state == "CANCELLED" else None
 
     async def _state(self, tools: ActionTools, job: str) -> str:
-        return str(((await admin(tools, STATE, "ReadSettings", {"id": job})).get("job") or {}).get("state") or "")
+        return str(
+            ((await tools.admin_api.execute(STATE, "ReadSettings", {"id": job})).get("job") or {}).get("state") or ""
+        )
 
     async def missing(self, tools: ActionTools) -> str:
         """Return what it needs."""
-        return missing_key(tools)
+        return tools.admin_api.missing
