@@ -36,6 +36,7 @@ from toban.incidents.service import IncidentService
 from toban.ingest import business_events
 from toban.instruments.error_reports import ErrorReports, open_error_reports
 from toban.logs.assembly import Logs, open_logs
+from toban.maintenance.service import MaintenanceService
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
 from toban.reload import ReloadService
@@ -150,6 +151,7 @@ def _open_foundation(
         notifications,
         incidents,
         RunbookService(settings.data, state, clock, meters),
+        MaintenanceService(state, clock, meters),
         DeployService(state, clock, meters),
         alerts,
         ExternalAlerts(alerts, clock, meters),

@@ -1,6 +1,7 @@
 """What stays open through reloads, and the generation of services that is built from each configuration."""
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -26,8 +27,8 @@ from toban.collect.assembly import open_collection
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
-from toban.core.actor import RUNBOOKS, TOBAN, Actor
-from toban.core.alerts import Alert, AlertStatus
+from toban.core.actor import MAINTENANCE, RUNBOOKS, TOBAN, Actor
+from toban.core.alerts import ALERTNAME, Alert, AlertStatus
 from toban.core.deploys import Deploy
 from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
@@ -55,6 +56,11 @@ from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
 from toban.instruments.error_reports import ErrorReports
 from toban.logs.assembly import Logs, open_shippers, open_tails
 from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
+from toban.maintenance.assembly import Maintenance, open_maintenance
+from toban.maintenance.decisions import Conditions
+from toban.maintenance.executor import MaintenancePorts
+from toban.maintenance.service import MaintenanceService
+from toban.maintenance.task import TaskTools
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
@@ -91,6 +97,7 @@ class ServiceGeneration:
     evaluation: EvaluationService
     incidents: Incidents
     runbooks: Runbooks
+    maintenance: Maintenance
     web: Web
     services: Sequence[Service]
 
@@ -118,6 +125,7 @@ class Foundation:
     notifications: NotificationService
     incidents: IncidentService
     runbooks: RunbookService
+    maintenance: MaintenanceService
     deploys: DeployService
     alerts: AlertStore
     external_alerts: ExternalAlerts
@@ -132,6 +140,7 @@ class Foundation:
             self.notifications,
             self.incidents,
             self.runbooks,
+            self.maintenance,
             self.deploys,
             self.external_alerts,
             self.logs.pipeline,
@@ -241,6 +250,12 @@ class GenerationBuilder:
             base.state,
             clock,
         )
+        maintenance = open_maintenance(
+            base.maintenance,
+            maintenance_ports(settings, base, tools, notifications.silences, missing),
+            base.state,
+            clock,
+        )
         answers = open_answers(
             settings.channels,
             lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
@@ -267,10 +282,20 @@ class GenerationBuilder:
         ]
         running = (*self._outliving, *services)
         web = self._open_web(
-            settings, collection, ingest, alerting, notifications, incidents, runbooks, answers, running
+            settings, collection, ingest, alerting, notifications, incidents, runbooks, maintenance, answers, running
         )
         return ServiceGeneration(
-            settings, tools, shop, collection, ingest, alerting.evaluation, incidents, runbooks, web, services
+            settings,
+            tools,
+            shop,
+            collection,
+            ingest,
+            alerting.evaluation,
+            incidents,
+            runbooks,
+            maintenance,
+            web,
+            services,
         )
 
     def _open_web(
@@ -282,6 +307,7 @@ class GenerationBuilder:
         notifications: Notifications,
         incidents: Incidents,
         runbooks: Runbooks,
+        maintenance: Maintenance,
         answers: Answers,
         running: Sequence[Service],
     ) -> Web:
@@ -305,6 +331,7 @@ class GenerationBuilder:
             notifications=notifications,
             incidents=incidents,
             runbooks=runbooks,
+            maintenance=maintenance,
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
@@ -331,6 +358,7 @@ class GenerationBuilder:
         await after.incidents.on_call.load()
         await base.incidents.configure(after.incidents.ports)
         base.runbooks.configure(after.runbooks.ports)
+        base.maintenance.configure(after.maintenance.ports)
         base.deploys.configure(deploy_ports(settings, base))
         await after.evaluation.open(before.evaluation if before else None)
         if before:
@@ -423,6 +451,40 @@ def runbook_ports(
         maintenance,
         deployed=lambda: base.deploys.last.at if base.deploys.last else None,
         on_events=base.incidents.wake,
+    )
+
+
+def maintenance_ports(
+    settings: Settings,
+    base: Foundation,
+    tools: CollectorTools,
+    silences: SilenceCommands,
+    doubts: Callable[[], str],
+) -> MaintenancePorts:
+    """Return what maintenance uses under some settings; it heeds the stop switch of runbooks."""
+    clock = tools.clock
+
+    async def conditions() -> Conditions:
+        situation = await base.runbooks.situation()
+        critical = [it for it in situation.firing if it.labels.get("severity") == "critical"]
+        return Conditions(situation.now, situation.is_stopped, doubts(), situation.deployed, critical)
+
+    async def silence(names: Sequence[str], until: datetime, comment: str) -> str:
+        names_pattern = "|".join(map(re.escape, names))
+        spec = SilenceSpec([make_matcher(ALERTNAME, MatchOperator.REGEX, names_pattern)], until, comment)
+        return (await silences.create(spec, MAINTENANCE)).id
+
+    async def unsilence(silence_id: str) -> None:
+        await silences.expire(silence_id, MAINTENANCE)
+
+    zone = ZoneInfo(settings.maintenance.timezone or settings.notify.timezone)
+    return MaintenancePorts(
+        settings.maintenance.all_tasks(),
+        settings.maintenance.may_start_late,
+        TaskTools(tools.http, clock, tools.shop, base.engines.rules, zone, settings.data),
+        conditions,
+        silence,
+        unsilence,
     )
 
 

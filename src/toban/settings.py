@@ -36,6 +36,7 @@ from toban.instruments.error_reports import ErrorSettings
 from toban.instruments.sentry_sdk_options import INSTALL as INSTALL_SENTRY
 from toban.logs.settings import LogSettings
 from toban.logs.sink import SINKS, Sink
+from toban.maintenance.settings import MaintenanceSettings
 from toban.notify import environment_channels as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
@@ -124,6 +125,8 @@ class Settings(Section):
     on_call: OnCallSettings = OnCallSettings()
 
     runbooks: RunbookSettings = RunbookSettings()
+
+    maintenance: MaintenanceSettings = MaintenanceSettings()
 
     deploys: DeploySettings = DeploySettings()
 

@@ -42,5 +42,8 @@ DRILL: Final = Actor("drill", "toban")
 RUNBOOKS: Final = Actor("runbooks", "toban")
 """Whoever acts in a runbook; its row names who approved it."""
 
-FIXED: Final = (ANONYMOUS, TOKEN_HOLDER, SIGNAL, TOBAN, DRILL, RUNBOOKS)
+MAINTENANCE: Final = Actor("maintenance", "toban")
+"""Whoever acts in a maintenance task; its row names who started it, where somebody did."""
+
+FIXED: Final = (ANONYMOUS, TOKEN_HOLDER, SIGNAL, TOBAN, DRILL, RUNBOOKS, MAINTENANCE)
 """The principals that are no user; no user may have their names."""

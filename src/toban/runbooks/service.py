@@ -17,7 +17,7 @@ from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import milliseconds
 from toban.core.wakeup import Wakeup
 from toban.runbooks import repository
-from toban.runbooks.brakes import may_run
+from toban.runbooks.brakes import Situation, may_run
 from toban.runbooks.executor import RunExecutor, tell
 from toban.runbooks.run import Run, RunState
 from toban.runbooks.runbook import Mode, Runbook
@@ -71,6 +71,10 @@ class RunbookService:
     def has_stop_file(self) -> bool:
         """Whether the file in the data folder stops automation."""
         return self._situations.has_stop_file
+
+    async def situation(self) -> Situation:
+        """Return what is known now. Raises ``StateError``."""
+        return await self._situations.read()
 
     def configure(self, ports: RunbookPorts) -> None:
         """Go on with another configuration; runs of runbooks that were changed become void at their next step."""

@@ -24,6 +24,7 @@ from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents
 from toban.ingest.assembly import Ingest
 from toban.logs.assembly import Logs
+from toban.maintenance.assembly import Maintenance
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
 from toban.runbooks.assembly import Runbooks
@@ -42,6 +43,7 @@ from toban.web.api.boards import BoardsApi
 from toban.web.api.deploys import DeploysApi
 from toban.web.api.incidents import IncidentsApi
 from toban.web.api.logs import LogsApi
+from toban.web.api.maintenance import MaintenanceApi
 from toban.web.api.oncall import OnCallApi
 from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.queries import QueriesApi
@@ -69,6 +71,7 @@ from toban.web.pages.channels import ChannelsPage
 from toban.web.pages.explore import ExplorePage
 from toban.web.pages.incidents import IncidentsPages
 from toban.web.pages.logs import LogsPage
+from toban.web.pages.maintenance import MaintenancePages
 from toban.web.pages.oncall import OnCallPages
 from toban.web.pages.overview import OverviewPage
 from toban.web.pages.passkeys import PasskeyPages
@@ -120,6 +123,7 @@ class Features:
     notifications: Notifications
     incidents: Incidents
     runbooks: Runbooks
+    maintenance: Maintenance
     answers: Answers
     deploys: DeployService
     github_secret: Callable[[], SecretStr | None]
@@ -195,6 +199,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         clock,
     )
     runbooks = RunbooksApi(it.runbooks.commands)
+    maintenance = MaintenanceApi(it.maintenance.commands)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -214,6 +219,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         incidents,
         on_call,
         runbooks,
+        maintenance,
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
@@ -225,6 +231,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         IncidentsPages(incidents),
         OnCallPages(on_call, clock),
         RunbooksPages(runbooks),
+        MaintenancePages(maintenance),
         AlertsPages(alerts, it.queries, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
@@ -281,6 +288,7 @@ def _versions(features: Features) -> dict[str, object]:
         "incidents": [(it.id, it.updated) for it in features.incidents.service.book.incidents.values()],
         "on_call": features.incidents.on_call.overrides,
         "runbooks": (features.runbooks.service.changes, features.runbooks.service.held),
+        "maintenance": features.maintenance.service.changes,
         "deploys": features.deploys.last,
         LOGS: features.logs.pipeline.stored,
         "targets": [(it.name, it.state) for it in features.collection.targets()],

@@ -1,0 +1,1 @@
+"""Maintenance: tasks on cron times that keep the shop's stores in order, and prove its backups."""

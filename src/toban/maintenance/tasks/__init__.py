@@ -1,0 +1,1 @@
+"""The tasks of maintenance, a module for each kind."""
