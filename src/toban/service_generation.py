@@ -60,6 +60,7 @@ from toban.maintenance.assembly import Maintenance, open_maintenance
 from toban.maintenance.decisions import Conditions
 from toban.maintenance.executor import MaintenancePorts
 from toban.maintenance.service import MaintenanceService
+from toban.maintenance.settings import all_tasks
 from toban.maintenance.task import TaskTools
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
@@ -477,10 +478,9 @@ def maintenance_ports(
     async def unsilence(silence_id: str) -> None:
         await silences.expire(silence_id, MAINTENANCE)
 
-    zone = ZoneInfo(settings.maintenance.timezone or settings.notify.timezone)
+    zone = ZoneInfo(settings.notify.timezone)
     return MaintenancePorts(
-        settings.maintenance.all_tasks(),
-        settings.maintenance.may_start_late,
+        all_tasks(settings.maintenance),
         TaskTools(tools.http, clock, tools.shop, base.engines.rules, zone, settings.data),
         conditions,
         silence,

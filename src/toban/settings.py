@@ -36,7 +36,7 @@ from toban.instruments.error_reports import ErrorSettings
 from toban.instruments.sentry_sdk_options import INSTALL as INSTALL_SENTRY
 from toban.logs.settings import LogSettings
 from toban.logs.sink import SINKS, Sink
-from toban.maintenance.settings import MaintenanceSettings
+from toban.maintenance.settings import TaskSettings
 from toban.notify import environment_channels as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
@@ -126,7 +126,13 @@ class Settings(Section):
 
     runbooks: RunbookSettings = RunbookSettings()
 
-    maintenance: MaintenanceSettings = MaintenanceSettings()
+    maintenance: TaskSettings = Field(default_factory=dict)
+    """
+    Maintenance tasks, by names of your own; a name that is a kind needs no `kind`.
+
+    Kinds that are not named run with their defaults where what they need is configured; `mode: off` ends that. Their
+    schedules are in `notify.timezone`.
+    """
 
     deploys: DeploySettings = DeploySettings()
 

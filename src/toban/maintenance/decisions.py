@@ -44,9 +44,9 @@ class Due:
     missed: datetime | None = None
 
 
-def due(task: Task, zone: ZoneInfo, handled: datetime, now: datetime, late: timedelta) -> Due:
+def due(task: Task, zone: ZoneInfo, handled: datetime, now: datetime) -> Due:
     """
-    Return what is due: of several times only the newest, and none that is later than ``late``.
+    Return what is due: of several times only the newest, and none that is too late.
 
     ``handled`` is the last time of its schedule that was run or skipped, or when the schedule began.
     """
@@ -56,7 +56,7 @@ def due(task: Task, zone: ZoneInfo, handled: datetime, now: datetime, late: time
     for it in occurrences(task.cron, zone, max(handled, now - WEEK)):
         if it > now:
             break
-        if now - it > late:
+        if now - it > task.may_start_late:
             missed = it
         else:
             at = it

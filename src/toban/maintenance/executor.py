@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -44,7 +44,6 @@ class MaintenancePorts:
     """
 
     tasks: Sequence[Task]
-    late: timedelta
     tools: TaskTools
     conditions: Callable[[], Awaitable[Conditions]]
     silence: Callable[[Sequence[str], datetime, str], Awaitable[str]]

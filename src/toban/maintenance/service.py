@@ -253,7 +253,7 @@ class MaintenanceService:
         for task in sorted(self.ports.tasks, key=lambda it: it.name):
             if self.not_configured(task):
                 continue
-            found = due(task, zone, handled.get(task.name, self._since), now, self.ports.late)
+            found = due(task, zone, handled.get(task.name, self._since), now)
             if found.missed and not found.at:
                 await self._skip(task, found.missed, self.held.get(task.name, "toban did not run"))
             if found.at and (reason := await self._start(task, found.at)):

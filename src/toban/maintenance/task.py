@@ -157,6 +157,9 @@ class Task(Plugin, ABC):
     mode: Mode = Mode.AUTO
     """How it runs then: `auto`, `dry` (it says what it would do) or `off`."""
 
+    may_start_late: Duration = timedelta(hours=2)
+    """How long after its time it may start, when something kept it from that: an alert, a deploy, another task."""
+
     timeout: Duration = timedelta(hours=1)
     """How long a run may take in all."""
 

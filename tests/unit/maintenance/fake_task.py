@@ -82,9 +82,7 @@ class Process:
         self.service = MaintenanceService(self.state, clock, self.meters)
         self.commands = MaintenanceCommands(self.service, self.state, clock)
         self.tools = TaskTools(httpx2.AsyncClient(), clock, ShopConnections(), None, ZoneInfo(zone), folder)  # type: ignore[arg-type]  # nothing is queried
-        ports = MaintenancePorts(
-            tasks, timedelta(hours=2), self.tools, self._conditions, self._silence, self._unsilence
-        )
+        ports = MaintenancePorts(tasks, self.tools, self._conditions, self._silence, self._unsilence)
         self.service.configure(ports)
 
     async def _conditions(self) -> Conditions:
