@@ -42,6 +42,8 @@ class StepOutcome(StrEnum):
     """It was begun, and its result is not known."""
     DONE = "done"
     FAILED = "failed"
+    SKIPPED = "skipped"
+    """It must not be done just then."""
     PLANNED = "planned"
     """It would be done: the run was dry, or ended before."""
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import httpx2
 
 from toban.core.config_types import Duration
+from toban.core.errors import TobanError
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock, InstantQueryEngine
 from toban.core.samples import MetricFamily
@@ -99,6 +100,10 @@ class StepResult:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+class StepSkippedError(TobanError):
+    """A step must not be done just now; the next run looks again. The message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskTools:
     """What tasks may use."""
@@ -181,7 +186,11 @@ class Task(Plugin, ABC):
 
     @abstractmethod
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
-        """Do a step, and see that it had an effect. Raises ``ActionError``; it may be cancelled at any time."""
+        """
+        Do a step, and see that it had an effect; it may be cancelled at any time.
+
+        Raises ``ActionError``, and ``StepSkippedError`` where it must not be done just now.
+        """
 
 
 TASKS: Final = PluginRegistry("toban.maintenance.tasks", Task, "maintenance task")  # type: ignore[type-abstract]  # the root of the family is never made itself

@@ -1,11 +1,14 @@
 """The connection for acting on the shop's PostgreSQL: opened for each act, under a role of its own."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from psycopg import AsyncConnection, Error
+from psycopg.errors import Diagnostic
 from psycopg.rows import dict_row
+from psycopg.sql import Composed
 from pydantic import SecretStr
 
 from toban.core.errors import ActionError
@@ -18,6 +21,26 @@ LIMITS: Final = (
 )
 """Nothing is set on the session: behind PgBouncer it would stay on a connection that the shop gets next."""
 
+MAINTENANCE_LIMITS: Final = (
+    "SET application_name = 'toban'; SET statement_timeout = 0; SET lock_timeout = '5s'; "
+    "SET idle_in_transaction_session_timeout = 0"
+)
+"""
+Of the session: maintenance can't run in a transaction, so its address must be that of PostgreSQL itself, not a pooler.
+
+A timeout of the statement would leave half-built indexes behind; whoever runs it cancels it.
+"""
+PROGRESS_SECONDS: Final = 2.0
+"""Seconds between two looks at how far a statement is."""
+
+
+class AdminError(ActionError):
+    """A statement failed; ``code`` is PostgreSQL's SQLSTATE, empty where there is no answer."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
 
 class AdminDatabase:
     """Runs statements as the role of `shop.database_admin`, each in a transaction with short limits."""
@@ -25,17 +48,48 @@ class AdminDatabase:
     def __init__(self, address: SecretStr) -> None:
         self._address = address
 
+    async def maintain(
+        self, statement: Composed, progress: Callable[["AdminDatabase"], Awaitable[None]] | None = None
+    ) -> Sequence[str]:
+        """
+        Run a statement outside of a transaction, like VACUUM, and return the notices of PostgreSQL.
+
+        ``progress`` is called every two seconds meanwhile; what it raises does not end the statement. Cancelling
+        cancels the statement. Raises ``AdminError`` in PostgreSQL's words.
+        """
+        notices: list[str] = []
+        watch: asyncio.Future[None] | None = None
+        try:
+            async with self._connection() as connection:
+                connection.add_notice_handler(lambda notice: notices.append(_notice(notice)))
+                await connection.execute(MAINTENANCE_LIMITS)
+                if progress:
+                    watch = asyncio.ensure_future(self._watch(progress))
+                await connection.execute(statement)
+        except Error as error:
+            raise _error(error) from error
+        finally:
+            if watch:
+                watch.cancel()
+        return notices
+
+    async def _watch(self, progress: Callable[["AdminDatabase"], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            try:
+                await progress(self)
+            except ActionError:
+                continue  # how far it is can't be known just now; the statement goes on
+
     async def execute(self, query: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Mapping[str, Any]]:
-        """Run one statement and return its rows. Raises ``ActionError`` in PostgreSQL's words."""
+        """Run one statement and return its rows. Raises ``AdminError`` in PostgreSQL's words."""
         try:
             async with self._connection() as connection, connection.transaction():
                 await connection.execute(LIMITS)
                 cursor = await connection.execute(query, parameters)
                 return await cursor.fetchall() if cursor.description else ()
         except Error as error:
-            code = f" ({error.sqlstate})" if error.sqlstate else ""
-            lines = str(error).strip().splitlines()
-            raise ActionError(f"PostgreSQL: {lines[0] if lines else type(error).__name__}{code}") from error
+            raise _error(error) from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
@@ -50,3 +104,14 @@ class AdminDatabase:
             yield connection
         finally:
             await connection.close()
+
+
+def _error(error: Error) -> AdminError:
+    code = error.sqlstate or ""
+    lines = str(error).strip().splitlines()
+    in_brackets = f" ({code})" if code else ""
+    return AdminError(f"PostgreSQL: {lines[0] if lines else type(error).__name__}{in_brackets}", code)
+
+
+def _notice(notice: Diagnostic) -> str:
+    return f"{notice.severity}: {notice.message_primary}"

@@ -11,7 +11,7 @@ from toban.cli.client import data_option, get, json_option, post
 from toban.cli.formatting import align_columns, echo, short_time
 
 POLL_SECONDS: Final = 0.5
-MARKS: Final = {"done": "✓", "failed": "✗", "begun": "…", "planned": "·"}
+MARKS: Final = {"done": "✓", "failed": "✗", "skipped": "–", "begun": "…", "planned": "·"}
 SIGNS: Final = {"critical": "✗", "warning": "▲", "info": "·"}
 WELL: Final = {"succeeded", "dry"}
 
