@@ -116,7 +116,7 @@ class Execution:
         steps = tuple(StepRecord.of(it) for it in plan.steps[:MAX_STEPS])
         findings = tuple(plan.findings[:MAX_FINDINGS])
         await self._save(replace(self.run, steps=steps, findings=findings, figures=dict(plan.figures)))
-        said = ". ".join(it for it in (cleaned, plan.text) if it)
+        said = "; ".join(it for it in (cleaned, plan.text) if it)
         if self.run.is_dry:
             raise RunEndedError(RunState.DRY, said or _would(steps))
         if not steps:
@@ -129,7 +129,7 @@ class Execution:
         if failed:
             raise RunEndedError(RunState.FAILED, f"{counted}; {failed[0].name}: {failed[0].text}")
         text = self.run.steps[0].text if len(steps) == 1 else counted
-        raise RunEndedError(RunState.SUCCEEDED, ". ".join(it for it in (said, text) if it))
+        raise RunEndedError(RunState.SUCCEEDED, "; ".join(it for it in (said, text) if it))
 
     async def _do(self, plan: TaskPlan) -> None:
         failures = 0

@@ -185,7 +185,7 @@ class PostgresReindex(Task):
         if database["changed"] or any(it["collations"] for it in indexes):
             findings.append(_collations(indexes, bool(database["changed"])))
         return TaskPlan(
-            steps, findings, f"{len(steps) + len(refused) + len(unmeasured)} of {len(indexes)} have a reason"
+            steps, findings, f"{len(steps) + len(refused) + len(unmeasured)} of {len(indexes)} indexes have a reason"
         )
 
     def _reason(self, index: Mapping[str, Any], database_changed: bool) -> str:

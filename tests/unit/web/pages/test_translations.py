@@ -17,6 +17,7 @@ COMMANDS = (
     "notify/drill.py",
     "alerting/acknowledge_commands.py",
     "incidents/commands.py",
+    "maintenance/commands.py",
     "runbooks/commands.py",
     "status_page/commands.py",
     *(f"access/{name}.py" for name in ("accounts", "passwords", "passkey_commands", "sign_in_commands")),
