@@ -34,16 +34,6 @@ SIZES: Final = {
 }  # fmt: skip  # a row for each system reads better than a line for each unit
 
 
-def format_bytes(number: float) -> str:
-    """Return a number of bytes as people read it: ``512 B``, ``3.4 MiB``, ``120 GiB``."""
-    units = ["B", "KiB", "MiB", "GiB", "TiB"]
-    while number >= 1024 and len(units) > 1:
-        number /= 1024
-        units.pop(0)
-    digits = 0 if units[0] == "B" or number >= 100 else 1
-    return f"{number:,.{digits}f} {units[0]}"
-
-
 class ConfigSchema(GenerateJsonSchema):
     """Generates a schema whose defaults are written as in `toban.yaml`."""
 

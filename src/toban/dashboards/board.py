@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from toban.core.config_types import Section
 from toban.core.errors import BadQueryError
 from toban.core.labels import LABEL_NAME, METRIC_NAME
+from toban.core.number_format import Unit
 from toban.promql import parser
 
 COLUMNS: Final = 24
@@ -58,21 +59,6 @@ class Level(StrEnum):
     OK = "ok"
     WARNING = "warning"
     CRITICAL = "critical"
-
-
-class Unit(StrEnum):
-    """The unit of a panel's values, by Grafana's names."""
-
-    NONE = "none"
-    SHORT = "short"
-    PERCENT = "percent"
-    SHARE = "percentunit"
-    BYTES = "bytes"
-    BYTES_PER_SECOND = "binBps"
-    REQUESTS_PER_SECOND = "reqps"
-    PER_SECOND = "ops"
-    SECONDS = "s"
-    TIMESTAMP = "dateTimeFromNow"
 
 
 class Titled(Section):

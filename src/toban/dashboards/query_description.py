@@ -6,8 +6,8 @@ from typing import Final
 
 from toban.core.labels import NAME
 from toban.core.matchers import MatchOperator
+from toban.core.number_format import Unit
 from toban.core.samples import MetricFamily
-from toban.dashboards.board import Unit
 from toban.promql.lexer import SET_OPERATORS
 from toban.promql.parser import parse
 from toban.promql.syntax_tree import (

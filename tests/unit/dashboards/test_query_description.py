@@ -2,8 +2,8 @@
 
 import pytest
 
+from toban.core.number_format import Unit
 from toban.core.samples import MetricFamily, MetricType
-from toban.dashboards.board import Unit
 from toban.dashboards.query_description import describe_query, family_of
 from toban.promql.parser import ParseError
 

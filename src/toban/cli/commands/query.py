@@ -61,8 +61,7 @@ def command(expression: str, length: timedelta | None, data: Path | None, as_jso
 def _draw(response: Mapping[str, Any], start: float, end: float, step: float, unit: str) -> None:
     """Draw the series of a range."""
     # Imported here: a command that draws nothing does not wait for it.
-    from toban.dashboards.board import Unit
-    from toban.web.pages.number_format import format_value
+    from toban.core.number_format import Unit, format_value
 
     times = [start + place * step for place in range(int((end - start) / step + 1e-6) + 1)]
     series = []

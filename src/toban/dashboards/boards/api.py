@@ -1,6 +1,7 @@
 """The shop's APIs: traffic, errors, durations, and which operation is slow."""
 
-from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Unit, Variable
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Variable
 
 ENDPOINT = 'endpoint=~"$endpoint"'
 

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from toban.dashboards.board import Board, DrawStyle, Level, Panel, PanelType, Query, Row, Threshold, Unit, Variable
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, DrawStyle, Level, Panel, PanelType, Query, Row, Threshold, Variable
 
 ORDERS: Final = 'vendure_orders_created_total{channel=~"$channel"}'
 REVENUE: Final = 'vendure_revenue_total{channel=~"$channel"}'

@@ -1,6 +1,7 @@
 """Machines: CPU, memory, disks, network; on Fly also their state and restarts."""
 
-from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Unit, Variable
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Variable
 
 INSTANCE = 'instance=~"$instance"'
 

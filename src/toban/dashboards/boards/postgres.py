@@ -1,6 +1,7 @@
 """PostgreSQL: connections, locks, throughput, statements, tables."""
 
-from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Unit
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold
 
 BOARD = Board(
     name="postgres",

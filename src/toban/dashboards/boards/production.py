@@ -1,6 +1,7 @@
 """The dashboard of the original design, to the letter: its panels, expressions, titles and legends."""
 
-from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Unit
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold
 
 BOARD = Board(
     name="production",

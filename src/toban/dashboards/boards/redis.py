@@ -1,6 +1,7 @@
 """Redis: memory, commands, hits, clients; Upstash's limits where they are known."""
 
-from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Unit
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold
 
 BOARD = Board(
     name="redis",

@@ -1,6 +1,7 @@
 """What customers meet: pages, certificates, the shop check, monitors outside."""
 
-from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Unit
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold
 
 BOARD = Board(
     name="storefront",

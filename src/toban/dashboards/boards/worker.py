@@ -1,6 +1,7 @@
 """Job queues and scheduled tasks."""
 
-from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Unit, Variable
+from toban.core.number_format import Unit
+from toban.dashboards.board import Board, Level, Panel, PanelType, Query, Row, Threshold, Variable
 
 QUEUE = 'queue=~"$queue"'
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from psycopg.sql import SQL
 from pydantic import Field
 
-from toban.core.config_types import Duration, Size, format_bytes
+from toban.core.config_types import Duration, Size
 from toban.core.errors import ActionError, QueryError, StoreError
+from toban.core.number_format import format_bytes
 from toban.core.samples import milliseconds
 from toban.core.schedule import Schedule
 from toban.maintenance import postgres_tables

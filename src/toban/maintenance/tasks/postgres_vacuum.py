@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from psycopg.sql import SQL
 from pydantic import Field
 
-from toban.core.config_types import Duration, format_bytes
+from toban.core.config_types import Duration
 from toban.core.errors import ActionError
+from toban.core.number_format import format_bytes
 from toban.core.samples import MetricFamily, gauge
 from toban.core.schedule import Schedule
 from toban.maintenance import postgres_tables

@@ -14,9 +14,9 @@ from toban.core.config_types import Zone
 from toban.core.errors import InvalidCommandError
 from toban.core.labels import NAME
 from toban.core.matchers import Matcher, MatchOperator
+from toban.core.number_format import Unit
 from toban.core.ports import Clock, SeriesSource
 from toban.core.samples import MetricFamily, milliseconds
-from toban.dashboards.board import Unit
 from toban.dashboards.query_description import QueryDescription, base_name, describe_query, family_of
 from toban.dashboards.time_range import MAX_TEXT, TimeRangeError, parse_range
 from toban.instruments.metric_sources import COVERAGE

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from toban.access.permissions import Permission
 from toban.core.config_types import parse_duration
 from toban.core.errors import NotFoundError
+from toban.core.number_format import MISSING, format_value
 from toban.core.ports import Clock, QueryEngine
 from toban.dashboards.board import Board, Panel
 from toban.dashboards.board_data import PanelData, board_data
@@ -20,7 +21,6 @@ from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import TimeRangeError, parse_range
 from toban.instruments.metric_sources import MetricSource
 from toban.web.endpoint import Endpoint
-from toban.web.pages.number_format import MISSING, format_value
 from toban.web.pages.preferences import Preferences
 from toban.web.pages.rendering import language_of, page, script_texts
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from toban.access.permissions import Permission
 from toban.core.errors import QueryError, StoreError
+from toban.core.number_format import format_value
 from toban.core.ports import Clock, QueryEngine, SeriesSource
 from toban.core.query_result import ResultType
 from toban.core.samples import milliseconds
@@ -22,7 +23,6 @@ from toban.promql.parser import ParseError
 from toban.web.api.queries import MAX_QUERIES, POSITION
 from toban.web.endpoint import Endpoint
 from toban.web.pages.boards import POINTS, range_controls
-from toban.web.pages.number_format import format_value
 from toban.web.pages.preferences import Preferences
 from toban.web.pages.rendering import language_of, page, script_texts
 

@@ -14,14 +14,13 @@ from starlette.responses import Response
 from toban.access.permissions import Permission
 from toban.core.item_isolation import ItemIsolation
 from toban.core.message_catalogue import LANGUAGES
+from toban.core.number_format import Unit, format_money, format_value
 from toban.core.terminal_escapes import escape_controls
-from toban.dashboards.board import Unit
 from toban.web.compression import compress
 from toban.web.endpoint import actor, permissions, principal
 from toban.web.live_updates import live_state
 from toban.web.pages.charts import sparkline
 from toban.web.pages.i18n import texts
-from toban.web.pages.number_format import format_money, format_value
 from toban.web.pages.preferences import THEMES, Preferences
 from toban.web.pages.translations import translate
 from toban.web.static_files import address

@@ -6,9 +6,24 @@ Only times differ: they are in UTC here, and in the reader's zone there.
 
 import math
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Final
 
-from toban.dashboards.board import Unit
+
+class Unit(StrEnum):
+    """The unit of a panel's values, by Grafana's names."""
+
+    NONE = "none"
+    SHORT = "short"
+    PERCENT = "percent"
+    SHARE = "percentunit"
+    BYTES = "bytes"
+    BYTES_PER_SECOND = "binBps"
+    REQUESTS_PER_SECOND = "reqps"
+    PER_SECOND = "ops"
+    SECONDS = "s"
+    TIMESTAMP = "dateTimeFromNow"
+
 
 MISSING: Final = "–"
 IEC: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -59,6 +74,11 @@ def format_value(value: float | None, unit: Unit, language: str = "en") -> str:
             return _time(value)
         case _:
             return _compact(value, language)
+
+
+def format_bytes(value: float) -> str:
+    """Return a number of bytes with its unit."""
+    return format_value(value, Unit.BYTES)
 
 
 def _time(milliseconds: float) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.needs import need
-from toban.dashboards.board import Unit
-from toban.web.pages import number_format
-from toban.web.pages.number_format import format_value
+from toban.core import number_format
+from toban.core.number_format import Unit, format_value
 
-EXAMPLES = json.loads((Path(__file__).parents[3] / "data" / "number_formats.json").read_text(encoding="utf-8"))
+EXAMPLES = json.loads((Path(__file__).parents[2] / "data" / "number_formats.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("value", "unit", "language", "text"), EXAMPLES)
@@ -43,7 +42,7 @@ def test_the_browser_writes_the_same():
     The script itself, run by Node.
     """
     node = need("node", shutil.which("node"))
-    script = Path(number_format.__file__).parents[1] / "static" / "format.js"
+    script = Path(number_format.__file__).parents[1] / "web" / "static" / "format.js"
     program = f"""
         import {{ readFileSync }} from "node:fs";
         const source = readFileSync({json.dumps(str(script))}, "utf-8");
