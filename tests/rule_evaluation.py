@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.fakes import FakeClock, ListSink
 from tests.promql_scripts import ScriptSource
 from toban.alerting.alert_store import AlertStore
+from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.alerting.rule_file import RuleGroup, parse_rule_file
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.core.alerts import TOPIC, AlertChange
@@ -83,7 +84,7 @@ class RuleEvaluation:
             groups,
             timedelta(seconds=15),
             self.alert_store,
-            self.engine,
+            {RuleEngineName.EMBEDDED: RuleEnginePair(self.engine, self.engine)},
             self.sink,
             state,
             clock,

@@ -225,7 +225,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         IncidentsPages(incidents),
         OnCallPages(on_call, clock),
         RunbooksPages(runbooks),
-        AlertsPages(alerts, it.queries, clock),
+        AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
         TargetsPage(status),

@@ -1,0 +1,60 @@
+"""Queries of rules over log lines."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from toban.core.ports import Comparison
+from toban.logs.logql.operators import COMPARISONS, SET_OPERATORS
+from toban.logs.logql.parser import parse_metric_query
+from toban.logs.logql.syntax_tree import BinaryExpression, MetricQuery, RangeAggregation, range_aggregations
+
+
+@dataclass(frozen=True, slots=True)
+class LogRuleQuery:
+    """A ``RuleQuery`` in LogQL: a query for series, over log lines."""
+
+    text: str
+    root: MetricQuery = field(compare=False, repr=False)
+
+    @property
+    def window(self) -> timedelta:
+        """The shortest range that it reads; zero where it reads none."""
+        return timedelta(milliseconds=min((it.span for it in range_aggregations(self.root)), default=0))
+
+    def reads(self) -> Sequence[str]:
+        """Return its selectors."""
+        return sorted({_selector(it) for it in range_aggregations(self.root)})
+
+    def comparisons(self) -> Sequence[Comparison]:
+        """Return its comparisons that ``and``, ``or`` and ``unless`` combine."""
+        return list(_comparisons(self.root))
+
+    def selections(self) -> Sequence[str]:
+        """Return queries that count the lines of each stream that it selects, whatever its pipelines keep of them."""
+        found = (
+            f"count_over_time({_selector(it)}[{it.span}ms]{f' offset {it.offset}ms' if it.offset else ''})"
+            for it in range_aggregations(self.root)
+        )
+        return list(dict.fromkeys(found))
+
+    def log_queries(self) -> Sequence[str]:
+        """Return queries for the log lines that it counts."""
+        return list(dict.fromkeys(it.source for it in range_aggregations(self.root)))
+
+
+def parse_rule_query(text: str) -> LogRuleQuery:
+    """Parse the query of a rule. Raises ``ParseError``, also for a query for lines."""
+    return LogRuleQuery(text, parse_metric_query(text))
+
+
+def _selector(aggregation: RangeAggregation) -> str:
+    return f"{{{', '.join(map(str, aggregation.query.matchers))}}}"
+
+
+def _comparisons(query: MetricQuery) -> Iterator[Comparison]:
+    if isinstance(query, BinaryExpression) and query.operator in COMPARISONS:
+        yield Comparison(query.sides[0], query.operator, query.sides[1])
+    elif isinstance(query, BinaryExpression) and query.operator in SET_OPERATORS:
+        yield from _comparisons(query.left)
+        yield from _comparisons(query.right)
