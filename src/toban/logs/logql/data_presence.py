@@ -1,11 +1,10 @@
-"""Whether there are the lines that a query counts: tells an empty result from missing data."""
+"""Whether the lines that a query counts could be there: tells an empty result from missing data."""
 
 from collections.abc import Callable
 
 from toban.core.query_result import DataPresence
-from toban.logs.line_store import LineStore
+from toban.logs.line_store import LineSelection, LineStore
 from toban.logs.logql.evaluation import closed
-from toban.logs.logql.plan import Plan
 from toban.logs.logql.syntax_tree import BinaryExpression, MetricQuery, RangeAggregation, VectorAggregation
 
 
@@ -13,8 +12,7 @@ def data_presence(query: MetricQuery, has_lines: Callable[[RangeAggregation], bo
     """
     Return how much of the data that a query reads exists, as ``promql.data_presence`` does for a counter's increase.
 
-    A range aggregation has its data when its streams have lines, whatever its pipeline keeps of them. Without lines
-    there was nothing to count: programs may be quiet.
+    ``has_lines`` tells whether there are lines in the range of an aggregation.
     """
     match query:
         case RangeAggregation(function="absent_over_time"):
@@ -37,14 +35,14 @@ def stored_presence(store: LineStore, query: MetricQuery, at: int, check: Callab
     """
     Return how much of the data that a query reads at a time (milliseconds) is in a store.
 
-    A store without any line means that none are collected: then the data is missing. ``check`` is called often, and
-    may raise. Raises ``StoreError``.
+    A stream may be silent because all is well: `{level="error"}` is. So lines of any stream in its range tell that
+    lines arrive, and that there was nothing to count. A store without any line means that none are collected.
+    ``check`` is called often, and may raise. Raises ``StoreError``.
     """
 
     def has_lines(aggregation: RangeAggregation) -> bool:
         end = at - aggregation.offset
-        selection = Plan(aggregation.query.matchers).selection(end - aggregation.span, end)
-        with closed(store.count(selection, aggregation.span)) as slices:
+        with closed(store.count(LineSelection(end - aggregation.span, end), aggregation.span)) as slices:
             for counts in slices:
                 check()
                 if counts:

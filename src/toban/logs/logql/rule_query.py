@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from toban.core.config_types import format_duration
 from toban.core.ports import Comparison
 from toban.logs.logql.operators import COMPARISONS, SET_OPERATORS
 from toban.logs.logql.parser import parse_metric_query
@@ -32,11 +33,7 @@ class LogRuleQuery:
 
     def selections(self) -> Sequence[str]:
         """Return queries that count the lines of each stream that it selects, whatever its pipelines keep of them."""
-        found = (
-            f"count_over_time({_selector(it)}[{it.span}ms]{f' offset {it.offset}ms' if it.offset else ''})"
-            for it in range_aggregations(self.root)
-        )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(map(_stream_counts, range_aggregations(self.root))))
 
     def log_queries(self) -> Sequence[str]:
         """Return queries for the log lines that it counts."""
@@ -50,6 +47,16 @@ def parse_rule_query(text: str) -> LogRuleQuery:
 
 def _selector(aggregation: RangeAggregation) -> str:
     return f"{{{', '.join(map(str, aggregation.query.matchers))}}}"
+
+
+def _stream_counts(aggregation: RangeAggregation) -> str:
+    offset = f" offset {_duration(aggregation.offset)}" if aggregation.offset else ""
+    return f"count_over_time({_selector(aggregation)}[{_duration(aggregation.span)}]{offset})"
+
+
+def _duration(milliseconds: int) -> str:
+    sign = "-" if milliseconds < 0 else ""
+    return sign + format_duration(timedelta(milliseconds=abs(milliseconds)))
 
 
 def _comparisons(query: MetricQuery) -> Iterator[Comparison]:
