@@ -48,6 +48,10 @@ class PromqlQuery(ParsedQuery):
         """Return nothing: it reads metrics."""
         return ()
 
+    def warnings(self) -> Sequence[str]:
+        """Return nothing: what is doubtful depends on metrics (``rule_lint``)."""
+        return ()
+
 
 def parse_promql(text: str) -> PromqlQuery:
     """Parse the query of a rule. Raises ``ParseError``."""

@@ -61,8 +61,8 @@ class LintContext:
 
 
 def lint_rule(rule: Rule, context: LintContext) -> list[str]:
-    """Return the warnings about a rule; about its query only where it reads metrics."""
-    warnings: list[str] = []
+    """Return the warnings about a rule."""
+    warnings = list(rule.query.warnings())
     if isinstance(rule.query, PromqlQuery):
         root = rule.query.root
         warnings += [*_selectors(root, context), *_transient(root, context.transient), *_units(root)]

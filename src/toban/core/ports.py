@@ -226,6 +226,10 @@ class RuleQuery(Protocol):
         """Return queries for the log lines that it counts; none where it reads metrics."""
         ...
 
+    def warnings(self) -> Sequence[str]:
+        """Return what is probably not meant, whatever is stored."""
+        ...
+
 
 class HealthState(StrEnum):
     """A state of health; neither what is not configured nor what has no data yet is healthy."""

@@ -3,12 +3,25 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from toban.core.config_types import format_duration
 from toban.core.ports import Comparison
 from toban.logs.logql.operators import COMPARISONS, SET_OPERATORS
 from toban.logs.logql.parser import parse_metric_query
-from toban.logs.logql.syntax_tree import BinaryExpression, MetricQuery, RangeAggregation, range_aggregations
+from toban.logs.logql.syntax_tree import (
+    BinaryExpression,
+    JsonParser,
+    LogfmtParser,
+    MetricQuery,
+    PatternParser,
+    RangeAggregation,
+    RegexpParser,
+    range_aggregations,
+)
+
+PARSERS: Final = (JsonParser, LogfmtParser, PatternParser, RegexpParser)
+"""The stages that make labels of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,15 @@ class LogRuleQuery:
         """Return queries for the log lines that it counts."""
         return list(dict.fromkeys(it.source for it in range_aggregations(self.root)))
 
+    def warnings(self) -> Sequence[str]:
+        """Return a warning for each aggregation whose lines fall apart into series by the values that are parsed."""
+        return [
+            f"`{it.source}` has a series for each combination of the values that it parses, and counts each by itself:"
+            " aggregate it, like `sum by (service) (…)`"
+            for it in _ungrouped(self.root)
+            if any(isinstance(stage, PARSERS) for stage in it.query.stages)
+        ]
+
 
 def parse_rule_query(text: str) -> LogRuleQuery:
     """Parse the query of a rule. Raises ``ParseError``, also for a query for lines."""
@@ -57,6 +79,15 @@ def _stream_counts(aggregation: RangeAggregation) -> str:
 def _duration(milliseconds: int) -> str:
     sign = "-" if milliseconds < 0 else ""
     return sign + format_duration(timedelta(milliseconds=abs(milliseconds)))
+
+
+def _ungrouped(query: MetricQuery) -> Iterator[RangeAggregation]:
+    """Return the range aggregations whose series no aggregation of series puts together."""
+    if isinstance(query, RangeAggregation) and query.grouping is None:
+        yield query
+    elif isinstance(query, BinaryExpression):
+        yield from _ungrouped(query.left)
+        yield from _ungrouped(query.right)
 
 
 def _comparisons(query: MetricQuery) -> Iterator[Comparison]:

@@ -102,3 +102,17 @@ def test_queries_of_equal_text_are_equal():
 def test_what_is_no_query_for_series_is_refused(query, error):
     with pytest.raises(BadQueryError, match=error):
         parse_rule_query(query)
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ('count_over_time({a="b"} | json | c="d" [5m]) > 10', 1),
+        ('count_over_time({a="b"} | logfmt [5m]) / rate({a="b"} | regexp "(?P<c>.+)" [5m])', 2),
+        ('sum by (c) (count_over_time({a="b"} | json | c="d" [5m])) > 10', 0),
+        ('max_over_time({a="b"} | json | unwrap c [5m]) by (a) > 10', 0),
+        ('count_over_time({a="b"} |= "c" [5m]) > 10', 0),
+    ],
+)
+def test_a_count_that_falls_apart_by_what_is_parsed_is_doubtful(query, count):
+    assert len(parse_rule_query(query).warnings()) == count
