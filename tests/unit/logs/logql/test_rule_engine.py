@@ -11,6 +11,7 @@ import pytest
 from tests.fake_line_store import FakeLineStore
 from tests.unit.logs.logql.test_engine import AT, line
 from toban.core.errors import BadQueryError, QueryTimeoutError, StoreError
+from toban.core.labels import VALUE_LENGTH
 from toban.core.query_result import DataPresence
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.query_limits import LogqlLimits
@@ -80,6 +81,19 @@ async def test_an_empty_result_says_whether_lines_arrive_at_all(lines, query, pr
     async with engine(FakeLineStore(lines)) as rules:
         (outcome,) = await rules.run_batch([query], NOW)
     assert (outcome.result.series, outcome.presence) == ((), presence)
+
+
+async def test_long_texts_are_cut_and_stay_apart():
+    """
+    A fact may have thousands of characters; an alert's labels go into messages, and recorded ones into the store.
+    """
+    texts = ["x" * 1_000 + end for end in "ab"]
+    store = FakeLineStore([line(1, "failed", facts={"reason": text}) for text in texts])
+    async with engine(store) as rules:
+        (outcome,) = await rules.run_batch(['sum by (reason) (count_over_time({service="api"} | json [5m]))'], NOW)
+    reasons = {it.labels["reason"] for it in outcome.result.series}
+    assert len(reasons) == 2
+    assert all(it.startswith("xxx") and len(it) <= VALUE_LENGTH for it in reasons)
 
 
 async def test_an_error_is_the_outcome_of_its_query():
