@@ -38,7 +38,8 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
     Read rule FILES; show errors, and what is doubtful.
 
     Doubtful are an unknown metric, a matcher without series, a limit that seems to be in another unit, a metric that
-    is not always there, and an unknown channel. A running toban knows the metrics of exporters too.
+    is not always there, a count of log lines that falls apart into single ones, and an unknown channel. A running toban
+    knows the metrics of exporters too.
     """
     invalid, groups = 0, {}
     for path in files:
