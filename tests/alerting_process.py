@@ -15,6 +15,7 @@ from tests.promql_scripts import ScriptSource
 from tests.rule_evaluation import ImmediateEngine
 from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
+from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.service import EvaluationService
 from toban.core.alerts import AlertChange
@@ -127,11 +128,12 @@ class AlertingProcess:
             self.incidents = IncidentService(ports, self.notification, self.state, clock, MetricRegistry())
             self.commands = IncidentCommands(self.incidents, self.state, clock)
             self.auditor = IncidentAuditor(self.incidents, self.state, clock, MetricRegistry())
+        engine = ImmediateEngine(source)
         self.evaluation = EvaluationService(
             parse_rule_file(rules, "rules.yaml"),
             timedelta(seconds=15),
             self.alert_store,
-            ImmediateEngine(source),
+            {RuleEngineName.EMBEDDED: RuleEnginePair(engine, engine)},
             ListSink(),
             self.state,
             clock,

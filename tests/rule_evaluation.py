@@ -1,13 +1,15 @@
 """Evaluation of rules in virtual time: no event loop timers, no sleeping."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.fakes import FakeClock, ListSink
 from tests.promql_scripts import ScriptSource
 from toban.alerting.alert_store import AlertStore
+from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.alerting.rule_file import RuleGroup, parse_rule_file
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.core.alerts import TOPIC, AlertChange
@@ -17,6 +19,7 @@ from toban.core.query_result import BatchResult
 from toban.core.samples import milliseconds
 from toban.promql.engine import PromqlEngine
 from toban.promql.query_batch import run_batch
+from toban.settings import QUERY_PARSERS
 from toban.state import event_log
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
@@ -65,7 +68,9 @@ class RuleEvaluation:
         folder: Path,
         clock: FakeClock,
         targets: Iterable[str] = (),
+        engines: Mapping[RuleEngineName, RuleEnginePair] = MappingProxyType({}),
     ):
+        """``engines`` are those besides the embedded one."""
         self.engine = ImmediateEngine(source)
         self.sink = ListSink()
         self.sent_without_state: list[AlertChange] = []
@@ -83,7 +88,7 @@ class RuleEvaluation:
             groups,
             timedelta(seconds=15),
             self.alert_store,
-            self.engine,
+            {RuleEngineName.EMBEDDED: RuleEnginePair(self.engine, self.engine), **engines},
             self.sink,
             state,
             clock,
@@ -125,11 +130,17 @@ def _alert_changes(connection) -> list[AlertChange]:
 
 @asynccontextmanager
 async def rule_evaluation(
-    rules: str, source: ScriptSource, folder: Path, clock: FakeClock, targets: Iterable[str] = ()
+    rules: str,
+    source: ScriptSource,
+    folder: Path,
+    clock: FakeClock,
+    targets: Iterable[str] = (),
+    engines: Mapping[RuleEngineName, RuleEnginePair] = MappingProxyType({}),
 ) -> AsyncIterator[RuleEvaluation]:
     """Start a process: it opens the state in the folder."""
     async with State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry()) as state:
-        process = RuleEvaluation(parse_rule_file(rules, "rules.yaml"), source, state, folder, clock, targets)
+        groups = parse_rule_file(rules, "rules.yaml", QUERY_PARSERS)
+        process = RuleEvaluation(groups, source, state, folder, clock, targets, engines)
         await process.evaluation.open()
         yield process
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import httpx2
 
 from toban.alerting.remote_engine import RemoteRuleEngine
+from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, QueryEngine, Service
+from toban.logs.assembly import Logs
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
 from toban.remote.query_client import RemoteQueryClient
@@ -31,8 +33,8 @@ class Engines:
     queries: QueryExecutor
     rules: QueryExecutor
     health: QueryExecutor
-    outside_rules: RemoteRuleEngine | None
-    """Evaluates rule groups with `engine: outside`."""
+    outside: RuleEnginePair | None
+    """The remote engine, for rule groups that it evaluates."""
     client_queries: QueryEngine
     """Evaluates queries of clients: those that reach beyond the store's retention in the remote engine."""
     services: Sequence[Service]
@@ -62,7 +64,16 @@ async def open_engines(
         queries,
         rules,
         health,
-        RemoteRuleEngine(client, lookback) if client else None,
+        RuleEnginePair(RemoteRuleEngine(client, lookback), client) if client else None,
         TieredEngine(queries, client, store.oldest) if client else queries,
         services,
     )
+
+
+def rule_engines(engines: Engines, logs: Logs) -> dict[RuleEngineName, RuleEnginePair]:
+    """Return the engines of rules, by what their groups call them."""
+    return {
+        RuleEngineName.EMBEDDED: RuleEnginePair(engines.rules, engines.queries),
+        **({RuleEngineName.OUTSIDE: engines.outside} if engines.outside else {}),
+        RuleEngineName.LOGS: RuleEnginePair(logs.rules, logs.engine),
+    }

@@ -40,7 +40,7 @@ from toban.core.ports import Clock, HealthStatus, LineSink, Service
 from toban.dashboards.board_loader import Boards
 from toban.deploys.guard import Regression
 from toban.deploys.service import DeployPorts, DeployService
-from toban.engines import Engines
+from toban.engines import Engines, rule_engines
 from toban.health.checks import checks
 from toban.health.components import component_of
 from toban.health.impact import ShopImpact
@@ -194,8 +194,7 @@ class GenerationBuilder:
             AlertingPorts(
                 base.alerts,
                 base.external_alerts,
-                base.engines.rules,
-                base.engines.outside_rules,
+                rule_engines(base.engines, base.logs),
                 store,
                 base.state,
                 clock,

@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 
 from toban.access.settings import SignInSettings
 from toban.alerting import rule_loader
+from toban.alerting.promql_query import PROMQL_PARSERS, QueryParser
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
@@ -34,6 +36,7 @@ from toban.deploys.settings import DeploySettings
 from toban.incidents.settings import IncidentSettings, OnCallSettings, unknown_names
 from toban.instruments.error_reports import ErrorSettings
 from toban.instruments.sentry_sdk_options import INSTALL as INSTALL_SENTRY
+from toban.logs.logql.rule_query import parse_rule_query
 from toban.logs.settings import LogSettings
 from toban.logs.sink import SINKS, Sink
 from toban.maintenance.settings import TaskSettings
@@ -54,6 +57,11 @@ from toban.web.settings import WebSettings
 
 OVERRIDES: Final = MappingProxyType({"data": ("data",), "listen": ("web", "listen")})
 """The paths of settings that options of the command line replace."""
+
+QUERY_PARSERS: Final[Mapping[RuleEngineName, QueryParser]] = MappingProxyType(
+    {**PROMQL_PARSERS, RuleEngineName.LOGS: parse_rule_query}
+)
+"""The parsers of rules' queries, by the engine that evaluates them."""
 
 RENAMED: Final = MappingProxyType(
     {
@@ -215,13 +223,14 @@ def load_rules(settings: Settings, channels: Collection[str] | None = None) -> l
     Raises ``SettingsError`` when some can't be read, or one that is not shipped names an unknown channel; ``channels``
     are the known ones, by default those of the settings.
     """
-    groups = rule_loader.load_groups(settings.alerting)
+    groups = rule_loader.load_groups(settings.alerting, QUERY_PARSERS)
     shipped = {rule.name for group in rule_loader.shipped_groups() for rule in group.rules}
     known = settings.channels if channels is None else channels
     configured = ", ".join(sorted(known)) or "none"
     problems = []
     for group in groups:
-        if group.outside and not (settings.metrics.remote and settings.metrics.remote.query_url):
+        has_remote = settings.metrics.remote and settings.metrics.remote.query_url
+        if group.engine is RuleEngineName.OUTSIDE and not has_remote:
             problems.append(f"{group.file}: group {group.name!r}: `engine: outside` needs `metrics.remote.query_url`")
         for rule in group.alerts:
             named = rule.labels[CHANNELS_LABEL].source.split(",") if CHANNELS_LABEL in rule.labels else []

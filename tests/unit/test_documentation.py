@@ -12,10 +12,13 @@ import yaml
 from pydantic import BaseModel
 from tools import reference
 
+from toban.alerting.rule_file import parse_rule_file
+from toban.alerting.rule_lint import LintContext, lint_rule
+from toban.cli.metric_catalog import declared_metrics
 from toban.core.config_file import parse
 from toban.dashboards.board_loader import parse_board
 from toban.runbooks.settings import parse_runbook
-from toban.settings import Settings, build_settings, plugin_registries
+from toban.settings import QUERY_PARSERS, Settings, build_settings, plugin_registries
 
 ROOT = Path(__file__).parents[2]
 
@@ -179,6 +182,14 @@ def test_configuration_on_a_page_is_accepted(page):
         tree = {**tree, **document.tree}
         environment = {name: VALUES.get(name, "x") for name in re.findall(r"\$\{(\w+)\}", text)}
         build_settings(copy.deepcopy(tree), environment, str(page), ROOT)
+
+
+@pytest.mark.parametrize("page", ["docs/logs.md", "docs/ja/logs.md", "docs/sentry.md"])
+def test_the_rules_on_a_page_are_accepted_without_a_doubt(page):
+    (block,) = re.findall(r"(?ms)^```yaml rules/\w+\.yaml\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"))
+    rules = [rule for group in parse_rule_file(block, page, QUERY_PARSERS) for rule in group.rules]
+    assert rules
+    assert [doubt for rule in rules for doubt in lint_rule(rule, LintContext(declared_metrics()))] == []
 
 
 @pytest.mark.parametrize("page", ["docs/incidents.md", "docs/ja/incidents.md"])

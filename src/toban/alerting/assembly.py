@@ -1,17 +1,18 @@
 """Assembles alerting: the evaluation of rules, and the commands on alerts."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.external_alerts import ExternalAlerts
+from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.alerting.settings import AlertingSettings
 from toban.alerting.templating.template import External
 from toban.core.metric_registry import MetricRegistry
-from toban.core.ports import Clock, HealthStatus, RuleEngine, SampleSink
+from toban.core.ports import Clock, HealthStatus, SampleSink
 from toban.state.database import State
 
 
@@ -21,8 +22,7 @@ class AlertingPorts:
 
     alerts: AlertStore
     external_alerts: ExternalAlerts
-    engine: RuleEngine
-    outside: RuleEngine | None
+    engines: Mapping[RuleEngineName, RuleEnginePair]
     samples: SampleSink
     state: State
     clock: Clock
@@ -31,11 +31,12 @@ class AlertingPorts:
 
 @dataclass(frozen=True, slots=True)
 class Alerting:
-    """The evaluation service, and the commands on alerts."""
+    """The evaluation service, the commands on alerts, and the engines of rules."""
 
     evaluation: EvaluationService
     acknowledgements: AcknowledgeCommands
     external_alerts: ExternalAlerts
+    engines: Mapping[RuleEngineName, RuleEnginePair]
 
 
 def open_alerting(
@@ -56,14 +57,13 @@ def open_alerting(
         groups,
         settings.evaluation_interval,
         it.alerts,
-        it.engine,
+        it.engines,
         it.samples,
         it.state,
         it.clock,
         it.meters,
         health=health,
-        outside=it.outside,
         targets=targets,
         external=external,
     )
-    return Alerting(evaluation, AcknowledgeCommands(it.alerts, it.clock), it.external_alerts)
+    return Alerting(evaluation, AcknowledgeCommands(it.alerts, it.clock), it.external_alerts, it.engines)

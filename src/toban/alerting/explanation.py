@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.rule_file import AlertRule
 from toban.alerting.rule_state import GroupState, RuleHealth, RuleState
 from toban.core.config_types import format_duration
 from toban.core.errors import QueryError, StoreError
-from toban.core.ports import RuleEngine
-from toban.promql import parser
+from toban.core.ports import InstantQueryEngine
 
 MAX_SERIES: Final = 5
 """How many series of each side of a comparison are shown."""
+
+TIME_LIMIT: Final = timedelta(seconds=10)
+"""How long each query of an explanation may take: somebody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class RuleExplanation:
     rule: str
     group: str
     file: str
+    engine: RuleEngineName
     expr: str
     duration: str
     """The rule's `for`."""
@@ -70,18 +74,23 @@ class RuleExplanation:
     last_evaluation: datetime | None
     comparisons: Sequence[ComparisonValue]
     selectors: Sequence[SelectorData]
+    window: float
+    """Seconds of the shortest range that it reads."""
+    log_queries: Sequence[str]
+    """Queries for the log lines that it counts."""
 
 
-async def explain_rule(state: RuleState, group: GroupState, engine: RuleEngine, at: int) -> RuleExplanation:
+async def explain_rule(state: RuleState, group: GroupState, engine: InstantQueryEngine, at: int) -> RuleExplanation:
     """Explain a rule at a time (milliseconds)."""
-    rule, text = state.rule, state.rule.query.text
+    rule, query = state.rule, state.rule.query
     alerting = rule if isinstance(rule, AlertRule) else None
     limit = alerting.annotations.get("limit") if alerting else None
     return RuleExplanation(
         rule=rule.name,
         group=group.group.name,
         file=group.group.file,
-        expr=text,
+        engine=group.group.engine,
+        expr=query.text,
         duration=format_duration(alerting.for_) if alerting else "0s",
         severity=alerting.severity if alerting else "",
         limit=limit.source if limit else "",
@@ -96,21 +105,23 @@ async def explain_rule(state: RuleState, group: GroupState, engine: RuleEngine, 
                 await _value(one.left, engine, at),
                 await _value(one.right, engine, at),
             )
-            for one in parser.comparisons(text)
+            for one in query.comparisons()
         ],
-        selectors=[await _data(selector, engine, at) for selector in parser.selections(text)],
+        selectors=[await _data(selector, engine, at) for selector in query.selections()],
+        window=query.window.total_seconds(),
+        log_queries=query.log_queries(),
     )
 
 
-async def _value(query: str, engine: RuleEngine, at: int) -> ExpressionValue:
+async def _value(query: str, engine: InstantQueryEngine, at: int) -> ExpressionValue:
     try:
-        result = await engine.instant(query, at)
+        result = await engine.instant(query, at, time_limit=TIME_LIMIT)
     except (QueryError, StoreError) as error:
         return ExpressionValue(error=str(error))
     series = [SeriesValue(dict(it.labels), repr(it.last)) for it in result.series[:MAX_SERIES]]
     return ExpressionValue(series, len(result.series))
 
 
-async def _data(selector: str, engine: RuleEngine, at: int) -> SelectorData:
+async def _data(selector: str, engine: InstantQueryEngine, at: int) -> SelectorData:
     found = await _value(selector, engine, at)
     return SelectorData(selector, found.total, found.error)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from toban.alerting.prometheus_export import not_exported
 from toban.alerting.rule_file import AlertRule, RuleGroup
 from toban.alerting.templating.template import Template
 from toban.core.config_types import format_duration
@@ -33,15 +34,19 @@ def alert_rules(
     groups: Iterable[RuleGroup], evaluation_interval: timedelta, folder: str, datasource: str
 ) -> GrafanaRules:
     """
-    Return alerting rules as the provisioning file of Grafana's alerting; recording rules are toban's to evaluate.
+    Return alerting rules as the provisioning file of Grafana's alerting.
 
+    Recording rules, and rules that read log lines, are toban's to evaluate.
     ``folder`` is the folder in Grafana, ``datasource`` the uid of the data source that has toban's metrics.
     """
     titles: dict[str, int] = {}
     names: dict[str, int] = {}
-    lost: list[str] = []
+    groups = list(groups)
+    lost = not_exported(groups)
     found = []
     for group in groups:
+        if not group.engine.reads_metrics:
+            continue
         rules = []
         for rule in group.alerts:
             annotations, missing = _annotations(rule)

@@ -8,8 +8,18 @@ from toban.core.config_types import format_duration
 
 
 def rule_file(groups: Iterable[RuleGroup]) -> dict[str, Any]:
-    """Return the content of a rule file with these groups."""
-    return {"groups": [_group(group) for group in groups if group.rules]}
+    """Return the content of a rule file with these groups; those that read log lines are left out."""
+    return {"groups": [_group(group) for group in groups if group.rules and group.engine.reads_metrics]}
+
+
+def not_exported(groups: Iterable[RuleGroup]) -> list[str]:
+    """Return the rules that no program without toban's log lines can evaluate, each with the reason."""
+    return [
+        f"{rule.name}: it reads toban's log lines (`engine: {group.engine}`)"
+        for group in groups
+        if not group.engine.reads_metrics
+        for rule in group.rules
+    ]
 
 
 def _group(group: RuleGroup) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from toban.alerting.rule_file import Rule, RuleGroup
-from toban.alerting.rule_lint import metrics_read
 from toban.alerting.rule_state import LastEvaluation
 from toban.core.alerts import Alert
 
@@ -18,9 +17,9 @@ class RuleReport:
     last: LastEvaluation
     alerts: Sequence[Alert] = ()
 
-    def metrics(self) -> list[str]:
-        """Return the metrics that its expression reads."""
-        return metrics_read(self.rule.query.root)
+    def metrics(self) -> Sequence[str]:
+        """Return the metrics that its expression reads, or the selectors of log lines."""
+        return self.rule.query.reads()
 
 
 @dataclass(frozen=True, slots=True)

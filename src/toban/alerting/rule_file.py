@@ -8,14 +8,15 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from toban.alerting.promql_query import PROMQL_PARSERS, QueryParser
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.templating.template import Template
 from toban.alerting.templating.values import TemplateError
 from toban.core.config_types import Section, parse_duration, readable_error
-from toban.core.errors import SettingsError
+from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import NAME, is_label_name, is_metric_name
+from toban.core.ports import RuleQuery
 from toban.core.yaml_loader import load_yaml
-from toban.promql import parser
-from toban.promql.syntax_tree import ParsedQuery, Range, selectors, walk
 
 MAX_WINDOW: Final = timedelta(minutes=20)
 """The longest time for which an alert counts as a consequence of another that has resolved."""
@@ -33,7 +34,7 @@ class AlertRule:
     """
 
     name: str
-    query: ParsedQuery
+    query: RuleQuery
     for_: timedelta = timedelta()
     keep_firing_for: timedelta = timedelta()
     labels: Mapping[str, Template] = field(default_factory=dict)
@@ -53,14 +54,12 @@ class AlertRule:
     @property
     def window(self) -> timedelta:
         """The shortest range that its query reads: a cause that has ended can make it fire for so long."""
-        spans = [node.span for node in walk(self.query.root) if isinstance(node, Range)]
-        return min(timedelta(milliseconds=min(spans, default=0)), MAX_WINDOW)
+        return min(self.query.window, MAX_WINDOW)
 
     @property
     def is_about_targets(self) -> bool:
         """Whether it fires when a target is down: its query reads ``up``."""
-        matchers = (matcher for it in selectors(self.query.root) for matcher in it.matchers)
-        return any(matcher.name == NAME and matcher.value == "up" for matcher in matchers)
+        return any(it == "up" or it.startswith("up{") for it in self.query.reads())
 
     @property
     def severity(self) -> str:
@@ -73,7 +72,7 @@ class RecordingRule:
     """A recording rule: writes its query's result as series of a metric."""
 
     name: str
-    query: ParsedQuery
+    query: RuleQuery
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,7 +85,7 @@ class RuleGroup:
     Rules that are evaluated one after the other, at the same timestamp.
 
     ``interval`` is None where the settings' evaluation interval counts. ``limit`` is how many series or alerts a rule
-    may have, 0 for no limit. ``outside`` says that its queries run on the remote engine.
+    may have, 0 for no limit.
     """
 
     name: str
@@ -94,7 +93,7 @@ class RuleGroup:
     rules: Sequence[Rule]
     interval: timedelta | None = None
     limit: int = 0
-    outside: bool = False
+    engine: RuleEngineName = RuleEngineName.EMBEDDED
 
     @property
     def alerts(self) -> Iterator[AlertRule]:
@@ -154,7 +153,7 @@ class _Group(RuleFileSection):
     interval: Length | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     query_offset: Literal["0s"] | None = None
-    engine: Literal["embedded", "outside"] = "embedded"
+    engine: RuleEngineName = RuleEngineName.EMBEDDED
     labels: dict[str, Text] = Field(default_factory=dict)
     rules: tuple[_Rule, ...] = ()
 
@@ -165,8 +164,14 @@ class _File(RuleFileSection):
     groups: tuple[_Group, ...] = ()
 
 
-def parse_rule_file(text: str, file: str) -> list[RuleGroup]:
-    """Parse the content of a rule file. Raises ``SettingsError`` that names every mistake and where it is."""
+def parse_rule_file(
+    text: str, file: str, parsers: Mapping[RuleEngineName, QueryParser] = PROMQL_PARSERS
+) -> list[RuleGroup]:
+    """
+    Parse the content of a rule file; ``parsers`` are those of the queries, by the engine of their group.
+
+    Raises ``SettingsError`` that names every mistake and where it is.
+    """
     if len(text) > MAX_CHARACTERS:
         raise SettingsError(f"{file}: longer than {MAX_CHARACTERS} characters: not a rule file")
     try:
@@ -180,7 +185,7 @@ def parse_rule_file(text: str, file: str) -> list[RuleGroup]:
     except ValidationError as error:
         raise SettingsError("\n".join(f"{file}: {_located(one, raw)}" for one in error.errors())) from error
     mistakes: list[str] = []
-    groups = [_group(one, file, mistakes) for one in parsed.groups]
+    groups = [_group(one, file, parsers, mistakes) for one in parsed.groups]
     names = [group.name for group in groups]
     mistakes += [f"duplicate group {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1]
     if mistakes:
@@ -204,15 +209,19 @@ def _has(value: Any, key: Any) -> bool:
     return (isinstance(value, Mapping) and key in value) or (isinstance(value, Sequence) and isinstance(key, int))
 
 
-def _group(raw: _Group, file: str, mistakes: list[str]) -> RuleGroup:
+def _group(raw: _Group, file: str, parsers: Mapping[RuleEngineName, QueryParser], mistakes: list[str]) -> RuleGroup:
     rules = []
+    parse = parsers.get(raw.engine)
+    if parse is None:
+        mistakes.append(f"group {raw.name!r}: `engine: {raw.engine}` is not available in this file")
+        return RuleGroup(raw.name, file, ())
     for number, one in enumerate(raw.rules, 1):
         label = f"group {raw.name!r}, rule {number} ({one.alert or one.record or 'without a name'})"
         found = list(_mistakes(one))
         query = None
         try:
-            query = parser.parse(one.expr)
-        except parser.ParseError as error:
+            query = parse(one.expr)
+        except QueryError as error:
             found.append(f"expr: {error}")
         labels = _templates({**raw.labels, **one.labels}, "labels", found)
         annotations = _templates(one.annotations, "annotations", found)
@@ -220,10 +229,10 @@ def _group(raw: _Group, file: str, mistakes: list[str]) -> RuleGroup:
         if query and not found:
             rules.append(_rule(one, query, labels, annotations))
     interval = raw.interval or None
-    return RuleGroup(raw.name, file, tuple(rules), interval, raw.limit, raw.engine == "outside")
+    return RuleGroup(raw.name, file, tuple(rules), interval, raw.limit, raw.engine)
 
 
-def _rule(raw: _Rule, query: ParsedQuery, labels: Mapping[str, Template], annotations: Mapping[str, Template]) -> Rule:
+def _rule(raw: _Rule, query: RuleQuery, labels: Mapping[str, Template], annotations: Mapping[str, Template]) -> Rule:
     if raw.record:
         return RecordingRule(raw.record, query, {name: label.source for name, label in labels.items()})
     return AlertRule(raw.alert, query, raw.for_, raw.keep_firing_for, labels, annotations)

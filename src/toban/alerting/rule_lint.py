@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from toban.alerting.promql_query import PromqlQuery
 from toban.alerting.rule_file import AlertRule, Rule, RuleGroup
 from toban.core.config_types import format_duration
 from toban.core.labels import NAME
@@ -61,8 +62,10 @@ class LintContext:
 
 def lint_rule(rule: Rule, context: LintContext) -> list[str]:
     """Return the warnings about a rule."""
-    root = rule.query.root
-    warnings = [*_selectors(root, context), *_transient(root, context.transient), *_units(root)]
+    warnings = list(rule.query.warnings())
+    if isinstance(rule.query, PromqlQuery):
+        root = rule.query.root
+        warnings += [*_selectors(root, context), *_transient(root, context.transient), *_units(root)]
     if isinstance(rule, AlertRule):
         warnings += [*_labels(rule), *_channels(rule, context)]
     return list(dict.fromkeys(warnings))
@@ -193,15 +196,3 @@ def unit_of(node: Node) -> str:
 def unit_of_inner(node: Node) -> str:
     """Return the unit of the first metric in an expression that has one."""
     return next((unit for selector in selectors(node) if (unit := unit_of(selector))), "")
-
-
-def metrics_read(root: Node) -> list[str]:
-    """Return the metrics that an expression reads; ``up`` with its job."""
-    found = []
-    for selector in selectors(root):
-        name = metric_of(selector)
-        job = next(
-            (it.value for it in selector.matchers if it.name == "job" and it.operator is MatchOperator.EQUAL), ""
-        )
-        found.append(f'{name}{{job="{job}"}}' if name == "up" and job else name)
-    return sorted(set(found))

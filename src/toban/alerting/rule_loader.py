@@ -1,23 +1,31 @@
 """Loads rules: those that toban ships, and the user's own files."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
+from toban.alerting.promql_query import PROMQL_PARSERS, QueryParser
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.rule_file import RuleGroup, merge_groups, parse_rule_file
 from toban.alerting.settings import AlertingSettings
 from toban.core.errors import SettingsError
 from toban.core.paths import matching_files, read_text
 
 
-def load_groups(settings: AlertingSettings) -> list[RuleGroup]:
-    """Return all rule groups. Raises ``SettingsError`` that names every mistake."""
+def load_groups(
+    settings: AlertingSettings, parsers: Mapping[RuleEngineName, QueryParser] = PROMQL_PARSERS
+) -> list[RuleGroup]:
+    """
+    Return all rule groups; ``parsers`` are those of the queries, by the engine of their group.
+
+    Raises ``SettingsError`` that names every mistake.
+    """
     mistakes: list[str] = []
     own: list[RuleGroup] = []
     try:
-        own = load_rule_files(settings.rules)
+        own = load_rule_files(settings.rules, parsers)
     except SettingsError as error:
         mistakes.append(str(error))
     shipped = shipped_groups() if settings.shipped else ()
@@ -42,7 +50,9 @@ def shipped_groups() -> tuple[RuleGroup, ...]:
     )
 
 
-def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:
+def load_rule_files(
+    patterns: Iterable[str], parsers: Mapping[RuleEngineName, QueryParser] = PROMQL_PARSERS
+) -> list[RuleGroup]:
     """Return the rules of these files. Raises ``SettingsError`` that names every file that is missing or invalid."""
     groups: list[RuleGroup] = []
     mistakes: list[str] = []
@@ -54,7 +64,7 @@ def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:
             continue
         for path in paths:
             try:
-                groups += parse_rule_file(read_text(path), str(path))
+                groups += parse_rule_file(read_text(path), str(path), parsers)
             except SettingsError as error:
                 mistakes.append(str(error))
     if mistakes:

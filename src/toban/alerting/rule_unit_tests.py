@@ -12,7 +12,9 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, ValidationError
 
 from toban.alerting import evaluation
+from toban.alerting.promql_query import PROMQL_PARSERS, PromqlQuery, QueryParser
 from toban.alerting.recorded_series import ALERTS, FOR_STATE, alert_samples
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.rule_file import AlertRule, Length, RecordingRule, RuleFileSection, RuleGroup, Text, parse_rule_file
 from toban.alerting.series_notation import SeriesNotationError, parse_series, parse_values
 from toban.alerting.states import ActiveAlerts, step
@@ -100,10 +102,11 @@ class Failure:
         return f"{self.test}: {self.what}\n    expected: {self.expected}\n    got:      {self.got}"
 
 
-def run(path: Path) -> list[Failure]:
+def run(path: Path, parsers: Mapping[RuleEngineName, QueryParser] = PROMQL_PARSERS) -> list[Failure]:
     """
-    Run a file of tests and return the failures.
+    Run a file of tests and return the failures; ``parsers`` are those of the queries, by the engine of their group.
 
+    Rules that read log lines have no data in such a test: assertions about their alerts fail.
     Raises ``SettingsError`` when the file, or one of its rule files, is missing or invalid.
     """
     try:
@@ -118,24 +121,44 @@ def run(path: Path) -> list[Failure]:
             for it in error.errors()
         ]
         raise SettingsError("\n".join(mistakes)) from error
-    groups = [group for pattern in file.rule_files for group in _rules(path.parent, pattern)]
+    groups = [group for pattern in file.rule_files for group in _rules(path.parent, pattern, parsers)]
     order = {name: place for place, name in enumerate(file.group_eval_order)}
     groups.sort(key=lambda group: order.get(group.name, len(order)))
     failures: list[Failure] = []
     for number, test in enumerate(file.tests, 1):
         try:
-            failures += asyncio.run(_Run(test, groups, file.evaluation_interval, test.name or f"test {number}").run())
+            name = test.name or f"test {number}"
+            testable, untestable = _split(test, groups, name)
+            failures += untestable
+            failures += asyncio.run(_Run(testable, groups, file.evaluation_interval, name).run())
         except SeriesNotationError as error:
             raise SettingsError(f"{path}: test {number}: {error}") from error
     return failures
 
 
-def _rules(folder: Path, pattern: str) -> Iterator[RuleGroup]:
+def _rules(folder: Path, pattern: str, parsers: Mapping[RuleEngineName, QueryParser]) -> Iterator[RuleGroup]:
     found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
     if not found:
         raise SettingsError(f"{folder / pattern}: no such rule file")
     for path in found:
-        yield from parse_rule_file(read_text(path), str(path))
+        yield from parse_rule_file(read_text(path), str(path), parsers)
+
+
+def _split(test: _Test, groups: Sequence[RuleGroup], name: str) -> tuple[_Test, list[Failure]]:
+    """Return a test without its assertions about alerts that read log lines, and a failure for each of these."""
+    engines = {rule.name: group.engine for group in groups for rule in group.alerts if not group.engine.reads_metrics}
+    testable = [one for one in test.alert_rule_test if one.alertname not in engines]
+    failures = [
+        Failure(
+            name,
+            f"alert {one.alertname} at {one.eval_time}",
+            "a rule that reads metrics",
+            f"a rule of a group with `engine: {engines[one.alertname]}`: it reads log lines, a test has only series",
+        )
+        for one in test.alert_rule_test
+        if one.alertname in engines
+    ]
+    return test.model_copy(update={"alert_rule_test": tuple(testable)}), failures
 
 
 def _needed(groups: Sequence[RuleGroup], test: _Test) -> list[RuleGroup]:
@@ -149,12 +172,16 @@ def _needed(groups: Sequence[RuleGroup], test: _Test) -> list[RuleGroup]:
     while read - needed:
         needed |= read
         for rule in rules:
-            if rule.name in needed:
+            if rule.name in needed and isinstance(rule.query, PromqlQuery):
                 read |= _rules_read(rule.query.root, rules)
                 # What a template queries is known only when it is expanded.
                 if isinstance(rule, AlertRule) and any("query" in text.source for text in _templates(rule)):
                     read |= recorded
-    return [replace(group, rules=[rule for rule in group.rules if rule.name in needed]) for group in groups]
+    return [
+        replace(group, rules=[rule for rule in group.rules if rule.name in needed])
+        for group in groups
+        if group.engine.reads_metrics
+    ]
 
 
 def _templates(rule: AlertRule) -> Iterator[Template]:

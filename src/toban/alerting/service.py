@@ -1,7 +1,7 @@
 """The evaluation service: evaluates each rule group at its interval."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,8 +14,8 @@ from toban.alerting import evaluation, explanation, recorded_series, repository,
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.explanation import RuleExplanation
 from toban.alerting.report import EvaluationReport, GroupReport, RuleReport
+from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.alerting.rule_file import AlertRule, RecordingRule, RuleGroup
-from toban.alerting.rule_lint import metrics_read
 from toban.alerting.rule_state import GroupState, LastEvaluation, RuleHealth, RuleState
 from toban.alerting.states import EXTERNAL_KEY, RuleResult, resolve_all, step
 from toban.alerting.templating.template import NO_EXTERNAL, External
@@ -84,21 +84,19 @@ class EvaluationService:
         groups: Sequence[RuleGroup],
         every: timedelta,
         ledger: AlertStore,
-        engine: RuleEngine,
+        engines: Mapping[RuleEngineName, RuleEnginePair],
         sink: SampleSink,
         state: State,
         clock: Clock,
         meters: MetricRegistry,
         *,
         health: Callable[[], Iterable[tuple[str, HealthStatus]]] = tuple,
-        outside: RuleEngine | None = None,
         targets: CollectedTargets = NO_TARGETS,
         external: External = NO_EXTERNAL,
     ) -> None:
         self.groups = [GroupState(group, every) for group in groups]
         self.store = ledger
-        self._engine = engine
-        self._outside = outside or engine
+        self._engines = engines
         self._sink = sink
         self._state = state
         self._clock = clock
@@ -211,9 +209,9 @@ class EvaluationService:
         return EvaluationReport(groups, self.store.alerts())
 
     def metrics_of(self, name: str) -> list[str]:
-        """Return the metrics that the rules of a name read."""
+        """Return the metrics, or selectors of log lines, that the rules of a name read."""
         rules = (rule.rule for group in self.groups for rule in group.rules)
-        return [metric for rule in rules if rule.name == name for metric in metrics_read(rule.query.root)]
+        return [metric for rule in rules if rule.name == name for metric in rule.query.reads()]
 
     def _alerts_of(self, rule: RuleState) -> list[Alert]:
         return [it.alert for it in self.store.of(rule.key).values()] if rule.key else []
@@ -222,7 +220,7 @@ class EvaluationService:
         """Explain the rules of a name."""
         at = milliseconds(self._clock.now())
         return [
-            await explanation.explain_rule(rule, group, self._outside if group.group.outside else self._engine, at)
+            await explanation.explain_rule(rule, group, self._engines[group.group.engine].pages, at)
             for group in self.groups
             for rule in group.rules
             if rule.rule.name == name
@@ -231,7 +229,7 @@ class EvaluationService:
     async def evaluate(self, group: GroupState) -> None:
         """Evaluate the rules of a group once, one after the other, all at the same timestamp."""
         now, began = self._clock.now(), self._clock.monotonic()
-        engine, at = self._outside if group.group.outside else self._engine, milliseconds(now)
+        engine, at = self._engines[group.group.engine].rules, milliseconds(now)
         for rules in group.batches():
             while rules:
                 results = await engine.run_batch([rule.rule.query.text for rule in rules], at)

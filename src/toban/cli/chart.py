@@ -129,7 +129,10 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _share(value: float, low: float, high: float) -> float:
-    """Return where a value is between two others, from 0 to 1; halved: the difference of large floats overflows."""
+    """Return where a value is between two others, from 0 to 1."""
+    if math.isfinite(high - low):
+        return (value - low) / (high - low)
+    # The difference of large floats overflows; half of the smallest one would be zero.
     return (value / 2 - low / 2) / (high / 2 - low / 2)
 
 

@@ -188,6 +188,49 @@ class RuleEngine(InstantQueryEngine, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A comparison in a query, with its sides as text."""
+
+    left: str
+    operator: str
+    right: str
+
+
+class RuleQuery(Protocol):
+    """The query of a rule, in the language of the engine that evaluates it. Equal queries have equal texts."""
+
+    @property
+    def text(self) -> str:
+        """The query as it is written."""
+        ...
+
+    @property
+    def window(self) -> timedelta:
+        """The shortest range that it reads; zero where it reads none."""
+        ...
+
+    def reads(self) -> Sequence[str]:
+        """Return what it reads: metrics (``up`` with its job), or selectors of log lines."""
+        ...
+
+    def comparisons(self) -> Sequence[Comparison]:
+        """Return its comparisons that ``and``, ``or`` and ``unless`` combine."""
+        ...
+
+    def selections(self) -> Sequence[str]:
+        """Return queries whose results have a series for each series, or stream of log lines, that it reads."""
+        ...
+
+    def log_queries(self) -> Sequence[str]:
+        """Return queries for the log lines that it counts; none where it reads metrics."""
+        ...
+
+    def warnings(self) -> Sequence[str]:
+        """Return what is probably not meant, whatever is stored."""
+        ...
+
+
 class HealthState(StrEnum):
     """A state of health; neither what is not configured nor what has no data yet is healthy."""
 

@@ -16,6 +16,7 @@ from toban.logs.line_feed import LineFeed
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LineStore
 from toban.logs.logql.engine import LogqlEngine
+from toban.logs.logql.rule_engine import LIMITS, LogRuleEngine
 from toban.logs.pipeline import LogPipeline
 from toban.logs.push.receiver import LogPushReceiver
 from toban.logs.settings import LogSettings, RedactionSettings
@@ -32,6 +33,7 @@ class Logs:
     store: LineStore
     pipeline: LogPipeline
     engine: LogqlEngine
+    rules: LogRuleEngine
     feed: LineFeed
     receiver: LogPushReceiver
 
@@ -51,8 +53,9 @@ async def open_logs(
         feed = LineFeed()
         metrics = LineMetrics(settings.metrics, pushed, meters)
         pipeline = LogPipeline(store, _redactor(settings.redaction), metrics, feed.publish, pushed, clock, meters)
-        async with LogqlEngine(store) as engine:
-            yield Logs(store, pipeline, engine, feed, LogPushReceiver(pipeline, settings.retention, clock))
+        async with LogqlEngine(store) as engine, LogqlEngine(store, LIMITS, threads=1) as for_rules:
+            receiver = LogPushReceiver(pipeline, settings.retention, clock)
+            yield Logs(store, pipeline, engine, LogRuleEngine(for_rules), feed, receiver)
 
 
 def _redactor(settings: RedactionSettings) -> LineRedactor:

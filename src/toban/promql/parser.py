@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -11,6 +10,7 @@ import promql_parser as parser
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME
 from toban.core.matchers import Matcher, MatchOperator
+from toban.core.ports import Comparison
 from toban.core.query_result import ResultType
 from toban.promql import syntax_errors
 from toban.promql.lexer import SET_OPERATORS, LexerError, line_and_column, parser_input, tokens
@@ -111,15 +111,6 @@ def _error_of(text: str) -> str:
     except (ParseError, ValueError) as error:
         return str(error)
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A comparison in a query, with its sides as text."""
-
-    left: str
-    operator: str
-    right: str
 
 
 def comparisons(text: str) -> list[Comparison]:

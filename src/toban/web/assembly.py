@@ -232,7 +232,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         OnCallPages(on_call, clock),
         RunbooksPages(runbooks),
         MaintenancePages(maintenance),
-        AlertsPages(alerts, it.queries, clock),
+        AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
         TargetsPage(status),

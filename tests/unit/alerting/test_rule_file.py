@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.needs import need
 from toban.alerting import rule_loader
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.rule_file import AlertRule, RecordingRule, merge_groups, parse_rule_file
 from toban.alerting.rule_loader import load_groups, load_rule_files
 from toban.alerting.rule_unit_tests import run
@@ -245,7 +246,7 @@ def test_groups_of_a_loaded_file_keep_all_their_settings(tmp_path):
     (tmp_path / "own.yaml").write_text(f"groups: [{group}]")
     settings = AlertingSettings(rules=(str(tmp_path / "own.yaml"),), without=("stock_negative",))
     own = next(group for group in load_groups(settings) if group.name == "own")
-    assert (own.outside, own.interval, own.limit) == (True, timedelta(seconds=30), 5)
+    assert (own.engine, own.interval, own.limit) == (RuleEngineName.OUTSIDE, timedelta(seconds=30), 5)
 
 
 def test_removing_and_replacing_shipped_rules_keeps_the_settings_of_their_group(monkeypatch):
@@ -254,7 +255,7 @@ def test_removing_and_replacing_shipped_rules_keeps_the_settings_of_their_group(
     monkeypatch.setattr(rule_loader, "shipped_groups", lambda: shipped)
     (group,) = load_groups(AlertingSettings(without=("left_out",)))
     assert [rule.name for rule in group.rules] == ["kept"]
-    assert (group.outside, group.interval, group.limit) == (True, timedelta(minutes=1), 2)
+    assert (group.engine, group.interval, group.limit) == (RuleEngineName.OUTSIDE, timedelta(minutes=1), 2)
 
 
 def test_rule_files_are_found_by_pattern(tmp_path):

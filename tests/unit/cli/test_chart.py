@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toban.cli.chart import HEIGHT, MARKS, ChartSeries, ChartStyle, draw_chart, stdout_style
@@ -116,6 +116,8 @@ def test_a_name_from_outside_is_cut_and_escaped():
     st.booleans(),
     st.booleans(),
 )
+@example([[5e-324]], 60, True, False, False)
+@example([[1.7e308, -1.7e308]], 60, True, False, False)
 def test_any_values_are_drawn_within_the_chart(values, width, dots, colors, binary):
     """
     Infinite ones, none, the largest and the smallest floats.

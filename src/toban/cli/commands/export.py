@@ -50,7 +50,8 @@ def command() -> None:
 def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str, force: bool) -> None:
     """Write prometheus.yml and the rules into FOLDER: it scrapes toban and evaluates the same rules."""
     settings = load_settings(config, os.environ)
-    rules = rules_out.rule_file(load_rules(settings))
+    groups = load_rules(settings)
+    rules = rules_out.rule_file(groups)
     collectors = default_collectors.with_defaults(settings.collect, settings.shop)
     federated = sorted({one.target["job"] for one in collectors if not one.exposes})
     token = settings.web.token.get_secret_value() if settings.web.token else ""
@@ -63,6 +64,8 @@ def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str,
     _write(folder, files, {"toban": token} if token else {}, force=force)
     echo(f"promtool check config {folder / 'prometheus.yml'} checks it.")
     echo("Not exported: the alerts about toban itself (toban_component_unhealthy, rule_evaluation_failed).")
+    for lost in rules_out.not_exported(groups):
+        echo(f"Not exported: {lost}.")
 
 
 @command.command("alertmanager")

@@ -19,7 +19,7 @@ from toban.cli.formatting import align_columns, echo
 from toban.cli.metric_catalog import declared_metrics, transient_metrics
 from toban.core.errors import SettingsError, TobanError
 from toban.core.paths import read_text
-from toban.settings import load_settings
+from toban.settings import QUERY_PARSERS, load_settings
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
@@ -38,12 +38,13 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
     Read rule FILES; show errors, and what is doubtful.
 
     Doubtful are an unknown metric, a matcher without series, a limit that seems to be in another unit, a metric that
-    is not always there, and an unknown channel. A running toban knows the metrics of exporters too.
+    is not always there, a count of log lines that falls apart into single ones, and an unknown channel. A running toban
+    knows the metrics of exporters too.
     """
     invalid, groups = 0, {}
     for path in files:
         try:
-            groups[path] = parse_rule_file(read_text(path), str(path))
+            groups[path] = parse_rule_file(read_text(path), str(path), QUERY_PARSERS)
         except SettingsError as error:
             echo(str(error), err=True)
             invalid += 1
@@ -98,7 +99,7 @@ def test(files: tuple[Path, ...]) -> int:
     """Run test FILES, as `promtool test rules` does."""
     failed = 0
     for path in files:
-        failures = run(path)
+        failures = run(path, QUERY_PARSERS)
         failed += len(failures)
         echo(f"{path}: {f'{len(failures)} failed' if failures else 'passed'}")
         for failure in failures:

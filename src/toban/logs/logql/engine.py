@@ -14,8 +14,9 @@ import numpy as np
 
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryError
 from toban.core.labels import Labels
-from toban.core.query_result import QueryResult, ResultSeries, ResultType
+from toban.core.query_result import DataPresence, QueryResult, ResultSeries, ResultType
 from toban.logs.line_store import LineStore
+from toban.logs.logql.data_presence import stored_presence
 from toban.logs.logql.evaluation import Evaluation, closed
 from toban.logs.logql.parser import parse_metric_query
 from toban.logs.logql.query_limits import WAITING, LogqlLimits
@@ -28,7 +29,7 @@ from toban.promql.query_limits import QueryBudget, QueryLimits
 T = TypeVar("T")
 
 THREADS: Final = 3
-"""Threads for queries; one of them is free of queries for series, which run as a whole."""
+"""Threads for queries; of several one is free of queries for series, which run as a whole."""
 
 FINISHED: Final = object()
 
@@ -41,13 +42,18 @@ class LogqlEngine:
     """
 
     def __init__(
-        self, store: LineStore, limits: LogqlLimits | None = None, *, now: Callable[[], float] = time.monotonic
+        self,
+        store: LineStore,
+        limits: LogqlLimits | None = None,
+        *,
+        threads: int = THREADS,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits or LogqlLimits()
         self._store = store
         self._now = now
-        self._threads = ThreadPoolExecutor(THREADS, "logql")
-        self._series = asyncio.Semaphore(THREADS - 1)
+        self._threads = ThreadPoolExecutor(threads, "logql")
+        self._series = asyncio.Semaphore(max(1, threads - 1))
         self._queries: set[threading.Event] = set()
         self._closed = False
 
@@ -102,6 +108,12 @@ class LogqlEngine:
         """Return the matrix of a query that was parsed already, or built."""
         times = np.arange(start, end + 1, step, dtype=np.int64)
         return await self._evaluate(root, times, ResultType.MATRIX, time_limit)
+
+    async def presence(self, query: str, at: int) -> DataPresence:
+        """Return how much of the data that a query for series reads at a time (milliseconds) is there."""
+        root = parse_metric_query(query)
+        async with self._admitted(None) as budget, self._series:
+            return await self._run(lambda: stored_presence(self._store, root, at, budget.check), budget)
 
     async def search(self, wanted: LineSearch, *, time_limit: timedelta | None = None) -> AsyncGenerator[FoundSlice]:
         """
@@ -159,10 +171,13 @@ class LogqlEngine:
         self, root: MetricQuery, times: Times, shape: ResultType, time_limit: timedelta | None
     ) -> QueryResult:
         async with self._admitted(time_limit) as budget, self._series:
-            try:
-                return await asyncio.wrap_future(self._threads.submit(self._result, root, times, shape, budget))
-            finally:
-                budget.canceled.set()
+            return await self._run(lambda: self._result(root, times, shape, budget), budget)
+
+    async def _run(self, work: Callable[[], T], budget: QueryBudget) -> T:
+        try:
+            return await asyncio.wrap_future(self._threads.submit(work))
+        finally:
+            budget.canceled.set()
 
     def _result(self, root: MetricQuery, times: Times, shape: ResultType, budget: QueryBudget) -> QueryResult:
         budget.check()

@@ -78,16 +78,18 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
 
 def _query(reader: TokenReader, precedence: int = 0) -> Query:
     with reader.nested():
+        begin = reader.next.start
         left = _operand(reader)
         while (
             reader.next.kind in {TokenKind.OPERATOR, TokenKind.KEYWORD}
             and PRECEDENCE.get(reader.next.text.lower(), -1) >= precedence
         ):
-            left = _binary(reader, left)
+            left = _binary(reader, left, begin)
         return left
 
 
-def _binary(reader: TokenReader, left: Query) -> Query:
+def _binary(reader: TokenReader, left: Query, begin: int) -> Query:
+    """Parse an operator and its right side; the left one begins at an offset."""
     token = reader.read()
     operator = token.text.lower()
     is_bool = reader.next.text.lower() == "bool"
@@ -95,6 +97,7 @@ def _binary(reader: TokenReader, left: Query) -> Query:
         raise reader.unexpected()
     if reader.is_next("on", "ignoring", "group_left", "group_right"):
         raise reader.error(f"{reader.next} is not supported: series match by all their labels", reader.next)
+    right_begin = reader.next.start
     # `^` associates to the right.
     right = _query(reader, PRECEDENCE[operator] + (operator != "^"))
     for side, leg in (("left", left), ("right", right)):
@@ -107,7 +110,8 @@ def _binary(reader: TokenReader, left: Query) -> Query:
     assert not isinstance(left, LogQuery) and not isinstance(right, LogQuery)  # noqa: S101  # for mypy
     if isinstance(left, NumberLiteral) and isinstance(right, NumberLiteral):
         return NumberLiteral(calculate(operator, left.value, right.value))
-    return BinaryExpression(operator, left, right, is_bool)
+    sides = (reader.source(begin, token.start), reader.source(right_begin, reader.next.start))
+    return BinaryExpression(operator, left, right, is_bool, sides)
 
 
 def _operand(reader: TokenReader) -> Query:
@@ -204,7 +208,7 @@ def _range_aggregation(reader: TokenReader, token: Token) -> RangeAggregation:
             raise reader.error(f"parameter required for operation {function}", reader.next)
         parameter = _number(reader)
         reader.expect(",")
-    matchers, pipeline, span, offset = _log_range(reader)
+    matchers, pipeline, span, offset, source = _log_range(reader)
     reader.expect(")")
     grouping = grouping or _grouping(reader)
     is_over_samples = function in OVER_SAMPLES
@@ -223,27 +227,33 @@ def _range_aggregation(reader: TokenReader, token: Token) -> RangeAggregation:
         tuple(pipeline.filters),
         parameter,
         grouping,
+        source,
     )
 
 
-def _log_range(reader: TokenReader) -> tuple[tuple[Matcher, ...], Pipeline, int, int]:
-    """Parse a selector, a pipeline, and the range, which may stand before and behind the pipeline."""
+def _log_range(reader: TokenReader) -> tuple[tuple[Matcher, ...], Pipeline, int, int, str]:
+    """
+    Parse a selector, a pipeline, and the range, which may stand before and behind the pipeline.
+
+    Returned last is the query for lines as it is written.
+    """
     pipeline = Pipeline()
-    if reader.accept("("):
-        matchers = parse_selector(reader)
-        parse_pipeline(reader, pipeline, may_unwrap=True)
+    is_in_parentheses = reader.accept("(")
+    begin = reader.next.start
+    matchers = parse_selector(reader)
+    parse_pipeline(reader, pipeline, may_unwrap=True)
+    source = reader.source(begin, pipeline.end)
+    if is_in_parentheses:
         reader.expect(")")
-    else:
-        matchers = parse_selector(reader)
-        parse_pipeline(reader, pipeline, may_unwrap=True)
     token = reader.expect_kind(TokenKind.RANGE)
     span, offset = _milliseconds(reader, token, token.text), 0
     if reader.accept("offset"):
         sign = -1 if reader.accept("-") else 1
         token = reader.expect_kind(TokenKind.DURATION)
         offset = sign * _milliseconds(reader, token, token.text)
+    begin = reader.next.start
     parse_pipeline(reader, pipeline, may_unwrap=True)
-    return matchers, pipeline, span, offset
+    return matchers, pipeline, span, offset, f"{source} {reader.source(begin, pipeline.end)}".strip()
 
 
 def _milliseconds(reader: TokenReader, token: Token, text: str) -> int:

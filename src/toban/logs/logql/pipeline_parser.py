@@ -60,11 +60,16 @@ _PATH: Final = re.compile(r'(?:^|\.)([a-zA-Z_]\w*)|\["((?:[^"\\]|\\.)*)"\]|\[([0
 
 @dataclass(slots=True)
 class Pipeline:
-    """The stages of a pipeline; ``unwrap`` and ``filters`` are those of a range aggregation."""
+    """
+    The stages of a pipeline; ``unwrap`` and ``filters`` are those of a range aggregation.
+
+    ``end`` is the offset at which its stages end, in front of ``unwrap``.
+    """
 
     stages: list[Stage] = field(default_factory=list)
     unwrap: Unwrap | None = None
     filters: list[LabelFilter] = field(default_factory=list)
+    end: int = 0
 
 
 def parse_selector(reader: TokenReader, *, may_be_empty: bool = False) -> tuple[Matcher, ...]:
@@ -102,9 +107,12 @@ def parse_pipeline(reader: TokenReader, pipeline: Pipeline, *, may_unwrap: bool 
             if reader.is_next("unwrap") and may_unwrap and pipeline.unwrap is None:
                 reader.read()
                 pipeline.unwrap = _unwrap(reader)
+                pipeline.end = token.start
                 continue
             stage = _stage(reader)
         else:
+            if pipeline.unwrap is None:
+                pipeline.end = token.start
             return
         if pipeline.unwrap is None:
             pipeline.stages.append(stage)

@@ -1,7 +1,7 @@
 """The syntax tree of a query."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -201,6 +201,7 @@ class RangeAggregation:
     A function over the lines of the last ``span`` before each step; times in milliseconds.
 
     ``unwrap`` says what the samples are, ``filters`` are the label filters after it. ``parameter`` is the quantile.
+    ``source`` is the query for its lines as it is written.
     """
 
     function: str
@@ -211,6 +212,7 @@ class RangeAggregation:
     filters: tuple[LabelFilter, ...] = ()
     parameter: float = 0.0
     grouping: Grouping | None = None
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +227,17 @@ class VectorAggregation:
 
 @dataclass(frozen=True, slots=True)
 class BinaryExpression:
-    """A binary operator and its sides; with ``bool`` a comparison returns 0 or 1."""
+    """
+    A binary operator and its sides; with ``bool`` a comparison returns 0 or 1.
+
+    ``sides`` are its sides as they are written.
+    """
 
     operator: str
     left: "MetricQuery"
     right: "MetricQuery"
     bool: bool = False
+    sides: tuple[str, str] = field(default=("", ""), compare=False)
 
 
 MetricQuery: TypeAlias = NumberLiteral | VectorLiteral | RangeAggregation | VectorAggregation | BinaryExpression

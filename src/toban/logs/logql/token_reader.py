@@ -38,6 +38,10 @@ class TokenReader:
         self._place = min(self._place + 1, len(self._tokens) - 1)
         return token
 
+    def source(self, start: int, end: int) -> str:
+        """Return a part of the query as it is written, without the space around it."""
+        return self.text[start:end].strip()
+
     def is_next(self, *texts: str) -> bool:
         """Tell whether the next token is one of these words or operators."""
         return self.next.kind in {TokenKind.KEYWORD, TokenKind.OPERATOR} and self.next.text.lower() in texts

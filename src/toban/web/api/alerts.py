@@ -80,7 +80,7 @@ class AlertsApi:
             at=self._clock.now(),
             alerts=[AlertModel.of(it, suppressed.get(it.fingerprint, ())) for it in evaluation.alerts],
             inactive_rules=[
-                InactiveRule(rule=it.rule.name, metrics=it.metrics())
+                InactiveRule(rule=it.rule.name, metrics=list(it.metrics()))
                 for it in sorted(inactive, key=lambda rule: rule.rule.name)
             ],
             rule_errors=[

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.rule_state import RuleHealth
 from toban.core import input_limits
 from toban.core.alerts import Alert, AlertStatus, priority
@@ -94,7 +95,7 @@ class InactiveRule(ResponseModel):
 
     rule: str
     metrics: list[str]
-    """The metrics that it reads."""
+    """The metrics that it reads, or the selectors of log lines."""
 
 
 class RuleFailure(ResponseModel):
@@ -219,6 +220,8 @@ class RuleModel(ResponseModel):
     rule: str
     group: str
     file: str
+    engine: RuleEngineName
+    """What evaluates its expression."""
     expr: str
     duration: str
     """How long the expression must be met before the rule fires."""
@@ -229,6 +232,10 @@ class RuleModel(ResponseModel):
     last_evaluation: datetime | None
     comparisons: list[ComparisonModel]
     selectors: list[SelectorModel]
+    window: float
+    """Seconds of the shortest range that it reads."""
+    log_queries: list[str]
+    """Queries for the log lines that it counts; none where it reads metrics."""
 
 
 class WhyResponse(ResponseModel):

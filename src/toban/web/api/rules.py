@@ -5,6 +5,7 @@ from datetime import datetime
 
 from toban.access.permissions import Permission
 from toban.alerting.report import RuleReport
+from toban.alerting.rule_engines import RuleEngineName
 from toban.alerting.rule_file import AlertRule
 from toban.alerting.rule_state import RuleHealth
 from toban.alerting.service import EvaluationService
@@ -29,7 +30,9 @@ class RuleStatusModel(ResponseModel):
     summary: str
     """The template of its summary."""
     metrics: list[str]
-    """The metrics that its expression reads."""
+    """The metrics that its expression reads, or the selectors of log lines."""
+    log_queries: list[str]
+    """Queries for the log lines that it counts; none where it reads metrics."""
     health: RuleHealth
     error: str
     last_evaluation: datetime | None
@@ -44,6 +47,8 @@ class RuleGroupModel(ResponseModel):
 
     name: str
     file: str
+    engine: RuleEngineName
+    """What evaluates its expressions."""
     interval: float
     """Seconds."""
     last_evaluation: datetime | None
@@ -75,6 +80,7 @@ class RulesApi:
                 RuleGroupModel(
                     name=it.group.name,
                     file=it.group.file,
+                    engine=it.group.engine,
                     interval=it.interval.total_seconds(),
                     last_evaluation=it.last_evaluation,
                     seconds=it.duration,
@@ -97,7 +103,8 @@ def _rule(report: RuleReport) -> RuleStatusModel:
         duration=format_duration(alerting.for_) if alerting else "",
         severity=alerting.severity if alerting else "",
         summary=summary.source if summary else "",
-        metrics=report.metrics(),
+        metrics=list(report.metrics()),
+        log_queries=list(rule.query.log_queries()),
         health=last.health,
         error=last.error,
         last_evaluation=last.at,

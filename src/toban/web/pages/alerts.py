@@ -1,6 +1,6 @@
 """Alerts in the console: the list, and one alert with its value, its history and its messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.access.permissions import Permission
+from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
 from toban.core.errors import NotFoundError, TobanError
@@ -40,6 +41,9 @@ CHART_BEFORE: Final = timedelta(hours=1)
 
 CHART_POINTS: Final = 200
 
+CHART_LIMIT: Final = timedelta(seconds=5)
+"""After so long the page is shown without a chart."""
+
 HISTORY: Final = timedelta(days=30)
 HISTORY_STEP: Final = timedelta(minutes=15)
 
@@ -53,11 +57,22 @@ class Occurrence:
 
 
 class AlertsPages:
-    """Shows alerts, and forwards acknowledgements."""
+    """
+    Shows alerts, and forwards acknowledgements.
 
-    def __init__(self, api: AlertsApi, engine: QueryEngine, clock: Clock) -> None:
+    ``engine`` has the history of alerts, ``rule_engines`` the values that they are about.
+    """
+
+    def __init__(
+        self,
+        api: AlertsApi,
+        engine: QueryEngine,
+        rule_engines: Mapping[RuleEngineName, RuleEnginePair],
+        clock: Clock,
+    ) -> None:
         self._api = api
         self._engine = engine
+        self._rule_engines = rule_engines
         self._clock = clock
 
     def routes(self) -> list[Endpoint]:
@@ -128,7 +143,7 @@ class AlertsPages:
             occurrences=await self._occurrences(alert),
             form=form or FormState(),
             silence_matchers=_exact_matchers(alert),
-            logs=_logs_link(alert),
+            logs=_logs_link(alert, rule),
         )
 
     async def _refused(self, request: Request, form: FormState) -> Response:
@@ -144,14 +159,16 @@ class AlertsPages:
 
     async def _chart(self, alert: ExplainedAlert, rule: RuleModel) -> ThresholdChart | None:
         """Return the chart of the value that the alert is about, with its limit."""
-        now = self._clock.now()
-        end = alert.ends or now
+        engine = self._rule_engines[rule.engine].pages
+        end = alert.ends or self._clock.now()
         start = alert.starts - max(CHART_BEFORE, (end - alert.starts) / 4)
         span = milliseconds(end) - milliseconds(start)
         for comparison in rule.comparisons:
             try:
                 step = max(15_000, span // CHART_POINTS)
-                result = await self._engine.range(comparison.left, milliseconds(start), milliseconds(end), step)
+                result = await engine.range(
+                    comparison.left, milliseconds(start), milliseconds(end), step, time_limit=CHART_LIMIT
+                )
             except TobanError:  # the rule's health on this page has the error
                 return None
             own = [it for it in result.series if _belongs(it.labels, alert)]
@@ -207,9 +224,16 @@ def _exact_matchers(alert: AlertModel) -> str:
     return ", ".join(str(Matcher(name, MatchOperator.EQUAL, value)) for name, value in sorted(alert.labels.items()))
 
 
-def _logs_link(alert: ExplainedAlert) -> str:
-    """Return the address of the log lines of an alert's time, of the service and context that it is about."""
+def _logs_link(alert: ExplainedAlert, rule: RuleModel | None) -> str:
+    """
+    Return the address of the log lines of an alert's time, of the service and context that it is about.
+
+    They are those that its rule counts, or else warnings and errors.
+    """
+    found, before = {"level": "warn"}, LOGS_BEFORE
+    if rule and rule.log_queries:
+        found, before = {"query": rule.log_queries[0]}, max(before, timedelta(seconds=rule.window))
     selected = {name: value for name in ("service", "context") if (value := alert.labels.get(name))}
     end = alert.ends.isoformat() if alert.ends else "now"
-    begin = (alert.starts - LOGS_BEFORE).isoformat()
-    return f"/logs?{urlencode({'from': begin, 'to': end, 'level': 'warn', **selected})}"
+    begin = (alert.starts - before).isoformat()
+    return f"/logs?{urlencode({'from': begin, 'to': end, **found, **selected})}"
