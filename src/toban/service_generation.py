@@ -35,6 +35,7 @@ from toban.core.lifecycle import ResourceStack
 from toban.core.matcher_syntax import make_matcher
 from toban.core.matchers import MatchOperator
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification
 from toban.core.paths import host_names
 from toban.core.ports import Clock, HealthStatus, LineSink, Service
 from toban.dashboards.board_loader import Boards
@@ -61,11 +62,13 @@ from toban.maintenance.decisions import Conditions
 from toban.maintenance.executor import MaintenancePorts
 from toban.maintenance.service import MaintenanceService
 from toban.maintenance.settings import all_tasks
-from toban.maintenance.task import TaskTools
+from toban.maintenance.task import ReportOrder, TaskTools
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
+from toban.reports.builder import ReportBuilder, ReportSources
+from toban.reports.service import ReportService
 from toban.runbooks.action import ActionTools
 from toban.runbooks.assembly import Runbooks, open_runbooks
 from toban.runbooks.service import RunbookService
@@ -252,10 +255,13 @@ class GenerationBuilder:
         )
         maintenance = open_maintenance(
             base.maintenance,
-            maintenance_ports(settings, base, tools, notifications.silences, missing),
+            maintenance_ports(
+                settings, base, tools, notifications.silences, missing, lambda order: reports.send(order)
+            ),
             base.state,
             clock,
         )
+        reports = open_reports(settings, base, incidents, maintenance)
         answers = open_answers(
             settings.channels,
             lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
@@ -282,7 +288,17 @@ class GenerationBuilder:
         ]
         running = (*self._outliving, *services)
         web = self._open_web(
-            settings, collection, ingest, alerting, notifications, incidents, runbooks, maintenance, answers, running
+            settings,
+            collection,
+            ingest,
+            alerting,
+            notifications,
+            incidents,
+            runbooks,
+            maintenance,
+            reports,
+            answers,
+            running,
         )
         return ServiceGeneration(
             settings,
@@ -308,6 +324,7 @@ class GenerationBuilder:
         incidents: Incidents,
         runbooks: Runbooks,
         maintenance: Maintenance,
+        reports: ReportService,
         answers: Answers,
         running: Sequence[Service],
     ) -> Web:
@@ -332,6 +349,7 @@ class GenerationBuilder:
             incidents=incidents,
             runbooks=runbooks,
             maintenance=maintenance,
+            reports=reports,
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
@@ -460,6 +478,7 @@ def maintenance_ports(
     tools: CollectorTools,
     silences: SilenceCommands,
     doubts: Callable[[], str],
+    send_report: Callable[[ReportOrder], Awaitable[str]],
 ) -> MaintenancePorts:
     """Return what maintenance uses under some settings; it heeds the stop switch of runbooks."""
     clock = tools.clock
@@ -479,11 +498,37 @@ def maintenance_ports(
 
     zone = ZoneInfo(settings.notify.timezone)
     return MaintenancePorts(
-        all_tasks(settings.maintenance),
-        TaskTools(tools.http, clock, tools.shop, base.engines.rules, zone, settings.data),
+        [*all_tasks(settings.maintenance), *settings.reports.values()],
+        TaskTools(tools.http, clock, tools.shop, base.engines.rules, zone, settings.data, send_report),
         conditions,
         silence,
         unsilence,
+    )
+
+
+def open_reports(settings: Settings, base: Foundation, incidents: Incidents, maintenance: Maintenance) -> ReportService:
+    """Return what makes reports under some settings, and sends them."""
+    clock, notifications = base.tools.clock, base.notifications
+    sources = ReportSources(
+        base.engines.queries,
+        clock,
+        settings.shop.title,
+        settings.notify.address or "",
+        incidents.commands.between,
+        base.deploys.deploys,
+        maintenance.commands.between,
+    )
+
+    def message(channel: str, name: str, title: str, lines: Sequence[str]) -> Notification:
+        return notice(notifications.policy, channel, name, title, lines, clock.now())
+
+    return ReportService(
+        ReportBuilder(sources),
+        ZoneInfo(settings.notify.timezone),
+        settings.notify.language,
+        message,
+        notifications.send_notice,
+        clock,
     )
 
 

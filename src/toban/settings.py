@@ -48,6 +48,7 @@ from toban.notify.settings import NotifySettings
 from toban.promql.engine import LOOKBACK
 from toban.promql.query_limits import QueryLimits
 from toban.remote.settings import RemoteSettings
+from toban.reports.settings import ReportSettings
 from toban.runbooks.settings import RunbookSettings, load_runbooks
 from toban.shop.connections import invalid_addresses
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
@@ -141,6 +142,9 @@ class Settings(Section):
     Kinds that are not named run with their defaults where what they need is configured; `mode: off` ends that. Their
     schedules are in `notify.timezone`.
     """
+
+    reports: ReportSettings = Field(default_factory=dict)
+    """Reports that are sent regularly, by names of your own."""
 
     deploys: DeploySettings = DeploySettings()
 
@@ -377,6 +381,16 @@ def _cross_checks(
     for name, count in Counter(collector.name for collector in settings.collect).items():
         if count > 1:
             yield ("collect",), f"duplicate name {name!r}: give each a `name` of its own"
+    for name, report in settings.reports.items():
+        for unknown in set(report.to) - set(channels):
+            yield (
+                ("reports", name, "to"),
+                f"unknown channel {unknown!r}: configured are {', '.join(channels) or 'none'}",
+            )
+        if not (report.to or report.folder):
+            yield ("reports", name), "set `to` or `folder`: it goes nowhere"
+        if name in settings.maintenance:
+            yield ("reports", name), "a maintenance task has that name"
     for message in unknown_channels(settings.notify, channels):
         yield (), message
     yield from unknown_names(settings.incidents, settings.on_call, channels)

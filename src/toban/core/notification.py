@@ -1,5 +1,6 @@
 """Notifications: one message for one channel."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -64,6 +65,23 @@ class Offer(NamedTuple):
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A page of HTML that a notification brings, with the images that it shows, by the names in `cid:` addresses."""
+
+    html: str
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"html": self.html, "images": {it: b64encode(image).decode() for it, image in self.images.items()}}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        """Return the document that ``as_dict`` returned."""
+        return cls(body["html"], {it: b64decode(image) for it, image in body["images"].items()})
+
+
 TEST_PREFIX: Final = "test-"
 """Begins the group id of a test notification."""
 
@@ -108,6 +126,8 @@ class Notification:
     """How many attempts were sent completely and got no response: each of them may have arrived."""
     offers: tuple[Offer, ...] = ()
     """What people can do from it."""
+    document: Document | None = None
+    """What it brings, for channels that can show it: a report."""
     is_retry: bool = False
     """Whether it was attempted before, and may have arrived. Belongs to an attempt, not to the message."""
 
@@ -147,6 +167,7 @@ class Notification:
             "recipients": list(self.recipients),
             "unconfirmed": self.unconfirmed,
             "offers": [[offer.kind.value, offer.value] for offer in self.offers],
+            "document": self.document.as_dict() if self.document else None,
         }
 
     @classmethod
@@ -170,8 +191,9 @@ class Notification:
             receiver=body["receiver"],
             recipients=tuple(body["recipients"]),
             unconfirmed=body["unconfirmed"],
-            # Messages that an older version put in the outbox have none.
+            # Messages that an older version put in the outbox have neither.
             offers=tuple(Offer(OfferKind(kind), value) for kind, value in body.get("offers", ())),
+            document=Document.from_dict(body["document"]) if body.get("document") else None,
         )
 
 

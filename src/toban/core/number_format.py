@@ -41,11 +41,11 @@ DECIMALS: Final = {"BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "
 """The decimals of currencies that have not two (ISO 4217)."""
 
 
-def format_money(value: float | None, currency: str, language: str = "en") -> str:
-    """Return an amount in major units with its currency; large ones are compact, as on a tile."""
+def format_money(value: float | None, currency: str, language: str = "en", *, compact: bool = True) -> str:
+    """Return an amount in major units with its currency; large ones are ``compact``, as on a tile."""
     if value is None or math.isnan(value):
         return MISSING
-    number = _compact(value, language) if abs(value) >= 1e6 else f"{value:,.{DECIMALS.get(currency, 2)}f}"
+    number = _compact(value, language) if compact and abs(value) >= 1e6 else f"{value:,.{DECIMALS.get(currency, 2)}f}"
     return f"¥{number}" if currency == "JPY" else f"{currency} {number}"
 
 

@@ -71,22 +71,22 @@ def forecast(times: Sequence[float], shares: Sequence[float]) -> tuple[float | N
     """
     Return when a share reaches 1: likeliest, earliest, latest, in seconds like ``times``; None where it does not.
 
-    The pace is the median of the slopes between all pairs of samples that are far apart (Theil and Sen): a clean-up in
-    between or a day of imports does not change it much. The uncertainty is that of the middle half of these slopes,
-    and of how far samples are from the line.
+    The pace is the median of the slopes between samples that are a quarter of the time apart: what a clean-up or an
+    import changes at once is in few of them. The level is that of the last quarter. The uncertainty is that of the
+    middle half of these slopes, and of how far samples are from the line.
     """
     count = len(times)
-    apart = max(1, count // 2)
+    apart = max(1, count // 4)
     slopes = sorted(
-        (shares[later] - shares[first]) / (times[later] - times[first])
-        for first in range(count)
-        for later in range(first + apart, count)
+        (shares[place + apart] - shares[place]) / (times[place + apart] - times[place])
+        for place in range(count - apart)
     )
     if not slopes:
         return None, None, None
     pace = median(slopes)
-    level = median([share - pace * (at - times[-1]) for at, share in zip(times, shares, strict=True)])
-    spread = median([abs(share - pace * (at - times[-1]) - level) for at, share in zip(times, shares, strict=True)])
+    levels = [share - pace * (at - times[-1]) for at, share in zip(times[-apart:], shares[-apart:], strict=True)]
+    level = median(levels)
+    spread = median([abs(it - level) for it in levels])
     low, high = slopes[len(slopes) // 4], slopes[len(slopes) * 3 // 4]
 
     def reached(start: float, speed: float) -> float | None:

@@ -132,6 +132,14 @@ class SalesReport:
             },
         )
 
+    async def of_day(self, begin: datetime, end: datetime) -> tuple[Mapping[str, Day], Mapping[str, Day]]:
+        """
+        Return the orders of a day that is over under ``""``, and its revenue by currency.
+
+        Raises ``QueryError`` or ``StoreError``.
+        """
+        return await self._day(begin, end, (end - begin) // HOUR)
+
     async def _with_this_hour(
         self, counter: MetricFamily, by: str, days: Mapping[str, Day], begin: datetime
     ) -> dict[str, Day]:

@@ -63,6 +63,10 @@ class IncidentCommands:
         """Return the newest incidents, newest first."""
         return await self._state.transaction(lambda connection: repository.incidents(connection, limit, before))
 
+    async def between(self, since: datetime, until: datetime) -> list[Incident]:
+        """Return the incidents that were open at some time between two times, oldest first."""
+        return await self._state.transaction(lambda connection: repository.incidents_between(connection, since, until))
+
     def open_now(self) -> list[Incident]:
         """Return the open incidents, as the last decision left them."""
         return self._service.book.open

@@ -87,6 +87,13 @@ def incidents(connection: Connection, limit: int, before: int | None = None) -> 
     return _incidents(connection, connection.execute(query if before is None else query.where(INCIDENTS.c.id < before)))
 
 
+def incidents_between(connection: Connection, since: datetime, until: datetime) -> list[Incident]:
+    """Return the incidents that were open at some time between two times, oldest first; merged ones are left out."""
+    was_open = (INCIDENTS.c.opened < until) & or_(INCIDENTS.c.resolved.is_(None), INCIDENTS.c.resolved >= since)
+    found = _incidents(connection, connection.execute(select(INCIDENTS).where(was_open).order_by(INCIDENTS.c.id)))
+    return [it for it in found if not it.merged_into]
+
+
 def incident(connection: Connection, number: int) -> Incident | None:
     """Return one incident."""
     found = _incidents(connection, connection.execute(select(INCIDENTS).where(INCIDENTS.c.id == number)))

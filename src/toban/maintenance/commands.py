@@ -71,6 +71,11 @@ class MaintenanceCommands:
             for name, task in service.tasks.items()
         ]
 
+    async def between(self, since: datetime, until: datetime) -> list[MaintenanceRun]:
+        """Return the runs that were started between two times, oldest first. Raises ``StateError``."""
+        found = await self._state.transaction(lambda connection: repository.runs_since(connection, since))
+        return [it for it in found if it.started < until]
+
     async def missing(self, name: str) -> str:
         """Return what keeps a task from working here, with the remedy. Raises ``NotFoundError``."""
         task = self._task(name)

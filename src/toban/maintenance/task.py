@@ -1,7 +1,7 @@
 """A maintenance task says what it would do, step by step, and does one step after the other."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -100,6 +100,18 @@ class StepResult:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ReportOrder:
+    """A report to be made: by name, period, audience and language, for a channel or for a folder."""
+
+    name: str
+    period: str
+    audience: str
+    language: str
+    channel: str = ""
+    folder: str = ""
+
+
 class StepSkippedError(TobanError):
     """A step must not be done just now; the next run looks again. The message says why."""
 
@@ -117,6 +129,8 @@ class TaskTools:
     """The shop's time zone."""
     data: Path
     """toban's own data folder: for scratch files, under ``maintenance/``."""
+    send_report: Callable[[ReportOrder], Awaitable[str]] | None = None
+    """Makes a report and sends it; returns a sentence about that. Raises ``ActionError``."""
 
     @property
     def database(self) -> "AdminDatabase":

@@ -27,6 +27,7 @@ from toban.logs.assembly import Logs
 from toban.maintenance.assembly import Maintenance
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
+from toban.reports.service import ReportService
 from toban.runbooks.assembly import Runbooks
 from toban.state.audit_report import recent_entries
 from toban.state.database import State
@@ -48,6 +49,7 @@ from toban.web.api.oncall import OnCallApi
 from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
+from toban.web.api.reports import ReportsApi
 from toban.web.api.rules import RulesApi
 from toban.web.api.runbooks import RunbooksApi
 from toban.web.api.settings import SettingsApi
@@ -77,6 +79,7 @@ from toban.web.pages.overview import OverviewPage
 from toban.web.pages.passkeys import PasskeyPages
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
+from toban.web.pages.reports import ReportsPage
 from toban.web.pages.rules import RulesPages
 from toban.web.pages.runbooks import RunbooksPages
 from toban.web.pages.settings import SettingsPage
@@ -124,6 +127,7 @@ class Features:
     incidents: Incidents
     runbooks: Runbooks
     maintenance: Maintenance
+    reports: ReportService
     answers: Answers
     deploys: DeployService
     github_secret: Callable[[], SecretStr | None]
@@ -200,6 +204,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     )
     runbooks = RunbooksApi(it.runbooks.commands)
     maintenance = MaintenanceApi(it.maintenance.commands)
+    reports = ReportsApi(it.reports)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -220,6 +225,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         on_call,
         runbooks,
         maintenance,
+        reports,
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
@@ -232,6 +238,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         OnCallPages(on_call, clock),
         RunbooksPages(runbooks),
         MaintenancePages(maintenance),
+        ReportsPage(reports),
         AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),

@@ -182,12 +182,19 @@ def render_mail(notification: Notification, sender: str, to: Sequence[str], shop
     message["X-Auto-Response-Suppress"] = "All"
     message["X-Toban-Kind"] = notification.kind.value
     message.set_content(_text(notification))
-    message.add_alternative(_html(notification), subtype="html")
+    document = notification.document
+    message.add_alternative(document.html if document else _html(notification), subtype="html")
+    if document:
+        *_, shown = message.iter_parts()
+        for name, image in document.images.items():
+            shown.add_related(image, "image", "png", cid=f"<{name}>")
     return message
 
 
 def _subject(notification: Notification, shop: str) -> str:
     """Return the subject: state, severity, shop and title; the state is the same in every language, for filters."""
+    if notification.document:
+        return notification.title
     kind = NotificationKind.FIRING if notification.kind is NotificationKind.REMINDER else notification.kind
     state = kind.upper() if kind is NotificationKind.NOTICE else f"{kind.upper()} {notification.severity}"
     return f"[{state}] {shop}: {notification.title}" if shop else f"[{state}] {notification.title}"

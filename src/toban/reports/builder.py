@@ -1,0 +1,262 @@
+"""Gathers the content of a report: each section by itself, so that one that can't be read costs no other."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+import structlog
+
+from toban.core.deploys import Deploy
+from toban.core.errors import TobanError
+from toban.core.ports import Clock, QueryEngine
+from toban.core.samples import milliseconds
+from toban.health.capacity import Forecast, forecasts
+from toban.health.sales import Day, SalesReport
+from toban.incidents.incident import Incident
+from toban.incidents.incident_report import time_to_acknowledge, time_to_resolve
+from toban.maintenance.run import DONE, MaintenanceRun, RunState
+from toban.maintenance.task import Severity
+from toban.reports.period import Period, Span, midnight
+from toban.reports.report import (
+    Audience,
+    Availability,
+    Comparison,
+    DeployLine,
+    ForecastLine,
+    IncidentLine,
+    MaintenanceLine,
+    PaymentLine,
+    Report,
+    SalesSection,
+    Slot,
+    SpeedLine,
+)
+
+log = structlog.get_logger("toban.reports")
+T = TypeVar("T")
+
+DAY: Final = timedelta(days=1)
+OPERATIONS: Final = 8
+"""How many operations of the shop are listed, those with the most requests."""
+SPEED_LIMIT: Final = timedelta(seconds=20)
+"""How long a query over the whole span may take."""
+
+CHECK_FAILED: Final = 'sum_over_time((min(vendure_shop_check_up{{step!="cart"}}) < bool 1)[{minutes}m:1m])'
+CHECK_SEEN: Final = 'count_over_time(min(vendure_shop_check_up{{step!="cart"}})[{minutes}m:1m])'
+"""The shop's own check, minute by minute: search a product, price it."""
+
+PAYMENTS: Final = "sum by (method, error) (increase(vendure_payments_failed_total[{minutes}m]))"
+REQUESTS: Final = "topk({count}, sum by (operation) (increase(vendure_graphql_duration_seconds_count[{minutes}m])) > 0)"
+QUANTILE: Final = (
+    "histogram_quantile({quantile}, "
+    "sum by (operation, le) (increase(vendure_graphql_duration_seconds_bucket[{minutes}m])))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSources:
+    """
+    Where the content of reports comes from.
+
+    ``incidents``, ``deploys`` and ``maintenance`` return what happened between two times.
+    """
+
+    engine: QueryEngine
+    clock: Clock
+    shop: str
+    address: str
+    incidents: Callable[[datetime, datetime], Awaitable[Sequence[Incident]]]
+    deploys: Callable[[datetime, datetime], Awaitable[Sequence[Deploy]]]
+    maintenance: Callable[[datetime, datetime], Awaitable[Sequence[MaintenanceRun]]]
+
+
+class ReportBuilder:
+    """Builds the report of a span."""
+
+    def __init__(self, sources: ReportSources) -> None:
+        self._sources = sources
+        self._engine = sources.engine
+
+    async def build(self, span: Span, audience: Audience) -> Report:
+        """Return the report; what can't be read is named in it."""
+        sources, missing = self._sources, dict[str, str]()
+
+        async def section(name: str, read: Awaitable[T]) -> T | None:
+            try:
+                return await read
+            except TobanError as error:
+                missing[name] = str(error)
+                log.warning("section of a report missing", section=name, error=str(error))
+                return None
+
+        report = Report(sources.shop, span, audience, sources.clock.now(), sources.address)
+        report = replace(
+            report,
+            availability=await section("availability", self._availability(span)),
+            sales=await section("sales", self._sales(span)),
+            incidents=await section("incidents", self._incidents(span)) or (),
+            payments=await section("payments", self._payments(span)) or (),
+            speed=await section("speed", self._speed(span)) or (),
+            maintenance=await section("maintenance", self._maintenance(span)) or (),
+            deploys=await section("deploys", self._deploys(span)) or (),
+            forecasts=await section("forecasts", self._forecasts()) or (),
+        )
+        return replace(report, missing=missing)
+
+    async def _availability(self, span: Span) -> Availability | None:
+        """Count the minutes day by day: a query over a month would read too many samples at once."""
+        down = seen = 0.0
+        for begin, end in _days(span):
+            minutes = (end - begin) // timedelta(minutes=1)
+            down += await self._number(CHECK_FAILED.format(minutes=minutes), end)
+            seen += await self._number(CHECK_SEEN.format(minutes=minutes), end)
+        return Availability(down, seen, span.minutes) if seen else None
+
+    async def _number(self, query: str, at: datetime) -> float:
+        result = await self._engine.instant(query, milliseconds(at) - 1)
+        return sum(it.last for it in result.series)
+
+    async def _sales(self, span: Span) -> SalesSection | None:
+        days = await self._sales_days(span)
+        if not any("" in orders for _, orders, _ in days):
+            return None
+        before = _totals(await self._sales_days(span.before()))
+        year = _totals(await self._sales_days(span.year_before()))
+        now = _totals(days)
+        currencies = sorted({*now, *before} - {""})
+        slots = _hours(days[0]) if span.period is Period.DAY else _slots(days)
+        return SalesSection(
+            Comparison(now.get(""), before.get(""), year.get("")),
+            {it: Comparison(now.get(it), before.get(it), year.get(it)) for it in currencies},
+            slots,
+        )
+
+    async def _sales_days(self, span: Span) -> list[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]]:
+        sales = SalesReport(self._engine, self._sources.clock, span.zone)
+        found = []
+        for begin, end in _days(span):
+            orders, revenue = await sales.of_day(begin, end)
+            found.append((begin, orders, revenue))
+        return found
+
+    async def _incidents(self, span: Span) -> list[IncidentLine]:
+        found = await self._sources.incidents(span.begins, span.ends)
+        return [
+            IncidentLine(
+                it.id,
+                it.title,
+                it.priority,
+                it.starts,
+                it.resolved,
+                time_to_acknowledge(it),
+                time_to_resolve(it),
+                it.impact,
+                sum(not item.done for item in it.action_items),
+                it.summary,
+            )
+            for it in sorted(found, key=lambda it: it.starts)
+        ]
+
+    async def _payments(self, span: Span) -> list[PaymentLine]:
+        now, before = await self._failed_payments(span), await self._failed_payments(span.before())
+        lines = []
+        for method, errors in now.items():
+            worst = max(errors, key=lambda error: errors[error])
+            total = sum(errors.values())
+            if round(total):
+                past = sum(before[method].values()) if method in before else None
+                lines.append(PaymentLine(method, round(total), worst, None if past is None else round(past)))
+        return sorted(lines, key=lambda it: -it.failed)
+
+    async def _failed_payments(self, span: Span) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for begin, end in _days(span):
+            query = PAYMENTS.format(minutes=(end - begin) // timedelta(minutes=1))
+            for it in (await self._engine.instant(query, milliseconds(end) - 1)).series:
+                errors = found.setdefault(it.labels.get("method", ""), {})
+                error = it.labels.get("error", "")
+                errors[error] = errors.get(error, 0.0) + it.last
+        return found
+
+    async def _speed(self, span: Span) -> list[SpeedLine]:
+        counts = await self._by_operation(REQUESTS.format(count=OPERATIONS, minutes=round(span.minutes)), span.ends)
+        medians, p95 = [
+            await self._by_operation(QUANTILE.format(quantile=it, minutes=round(span.minutes)), span.ends)
+            for it in (0.5, 0.95)
+        ]
+        past = span.before()
+        before = await self._by_operation(QUANTILE.format(quantile=0.95, minutes=round(past.minutes)), past.ends)
+        return [
+            SpeedLine(name, count, medians.get(name, 0.0), p95.get(name, 0.0), before.get(name))
+            for name, count in sorted(counts.items(), key=lambda it: -it[1])
+        ]
+
+    async def _by_operation(self, query: str, at: datetime) -> dict[str, float]:
+        result = await self._engine.instant(query, milliseconds(at) - 1, time_limit=SPEED_LIMIT)
+        return {it.labels.get("operation", ""): it.last for it in result.series if it.last == it.last}
+
+    async def _maintenance(self, span: Span) -> list[MaintenanceLine]:
+        runs: dict[str, list[MaintenanceRun]] = {}
+        for run in await self._sources.maintenance(span.begins, span.ends):
+            runs.setdefault(run.task, []).append(run)
+        return [_maintenance_line(task, own) for task, own in sorted(runs.items())]
+
+    async def _deploys(self, span: Span) -> list[DeployLine]:
+        found = await self._sources.deploys(span.begins, span.ends)
+        return [DeployLine(it.at, it.version, it.by) for it in sorted(found, key=lambda it: it.at)]
+
+    async def _forecasts(self) -> list[ForecastLine]:
+        found = await forecasts(self._engine, self._sources.clock)
+        return [_forecast_line(it) for it in found]
+
+
+def _days(span: Span) -> list[tuple[datetime, datetime]]:
+    """Return when each day of a span begins and ends."""
+    return [(midnight(day, span.zone), midnight(day + DAY, span.zone)) for day in span.days]
+
+
+def _totals(days: Sequence[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]]) -> dict[str, float]:
+    """Return the orders of some days together under ``""``, and their revenue by currency."""
+    found: dict[str, float] = {}
+    for _, orders, revenue in days:
+        for of, day in [*orders.items(), *revenue.items()]:
+            if day.so_far is not None:
+                found[of] = found.get(of, 0.0) + day.so_far
+    return found
+
+
+def _slots(days: Sequence[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]]) -> list[Slot]:
+    return [
+        Slot(
+            begin,
+            orders[""].so_far if "" in orders else None,
+            {of: day.so_far for of, day in revenue.items() if day.so_far is not None},
+        )
+        for begin, orders, revenue in days
+    ]
+
+
+def _hours(day: tuple[datetime, Mapping[str, Day], Mapping[str, Day]]) -> list[Slot]:
+    begin, orders, revenue = day
+    count = len(orders[""].at_hours) - 1
+    return [
+        Slot(
+            begin + timedelta(hours=hour),
+            orders[""].increase(hour),
+            {of: value for of, it in revenue.items() if (value := it.increase(hour)) is not None},
+        )
+        for hour in range(count)
+    ]
+
+
+def _maintenance_line(task: str, runs: Sequence[MaintenanceRun]) -> MaintenanceLine:
+    last = max(runs, key=lambda it: it.started)
+    failed = sum(it.state not in DONE and it.state is not RunState.RUNNING for it in runs)
+    findings = [it.text for it in last.findings if it.severity is not Severity.INFO]
+    return MaintenanceLine(task, len(runs), failed, last.text, findings)
+
+
+def _forecast_line(found: Forecast) -> ForecastLine:
+    name = f"{found.key} {found.name}".strip()
+    return ForecastLine(name, found.share, found.full, found.earliest, found.latest)

@@ -1,0 +1,248 @@
+"""Writes the content of a report in a language: sentences, tables and charts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from toban.core.impact import Impact
+from toban.core.message_catalogue import catalogue
+from toban.core.number_format import MISSING, Unit, format_money, format_value
+from toban.reports.bar_chart import BarChart
+from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
+from toban.reports.period import Period, Span
+from toban.reports.report import Audience, Comparison, ForecastLine, IncidentLine, Report, SalesSection, Slot
+
+FORECASTS: Final = 5
+"""How many resources are listed."""
+SOON: Final = timedelta(days=90)
+"""Owners read of what is full within this time."""
+FINDINGS: Final = 5
+
+
+def write(report: Report, language: str) -> Content:
+    """Return the content of a report in a language."""
+    writer = Writer(report, language)
+    return Content(language, writer.title(), list(writer.blocks()), writer.footer(), writer.link())
+
+
+class Writer:
+    """Writes one report."""
+
+    def __init__(self, report: Report, language: str) -> None:
+        self._report = report
+        self._language = language
+        self._say: Mapping[str, str] = catalogue("toban.reports", language)
+
+    def title(self) -> str:
+        """Return the title: the shop and the time."""
+        name = self._say[f"title-{self._report.audience.value}"].format(span=self._span(self._report.span))
+        return f"{self._report.shop}: {name}" if self._report.shop else name
+
+    def link(self) -> str:
+        """Return the address of the report's page."""
+        report = self._report
+        if not report.address:
+            return ""
+        where = f"period={report.span.period.value}&day={report.span.first}&audience={report.audience.value}"
+        return f"{report.address.rstrip('/')}/reports?{where}"
+
+    def footer(self) -> str:
+        """Return when it was made, and the zone of its times."""
+        return self._say["footer"].format(at=self._time(self._report.made), zone=self._report.span.zone.key)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks of the report, the most important first."""
+        report, say = self._report, self._say
+        yield Paragraph(self._lead(), is_lead=True)
+        if report.sales:
+            yield Heading(say["sales"])
+            yield from self._sales(report.sales)
+        yield Heading(say["incidents"])
+        yield from self._incidents()
+        if report.payments:
+            yield Heading(say["payments"])
+            yield self._payments()
+        if report.speed:
+            yield Heading(say["speed"])
+            yield self._speed()
+        yield from self._outlook()
+        if report.audience is Audience.ENGINEER:
+            yield from self._engineering()
+        if report.missing:
+            yield Heading(say["missing"])
+            yield Bullets([f"{say.get(name, name)}: {reason}" for name, reason in report.missing.items()])
+
+    def _lead(self) -> str:
+        """Return whether customers could buy, in one sentence or two."""
+        report, say = self._report, self._say
+        seen = report.availability
+        sentences = []
+        if seen is None or seen.share is None:
+            sentences.append(say["lead-unknown"])
+        elif seen.minutes_down < 1:
+            sentences.append(say["lead-up"])
+        else:
+            share, lost = self._percent(seen.share, 2), self._length(seen.minutes_down * 60)
+            sentences.append(say["lead-down"].format(share=share, lost=lost))
+        if seen is not None and seen.minutes_blind >= 5:
+            sentences.append(say["lead-blind"].format(blind=self._length(seen.minutes_blind * 60)))
+        if report.incidents:
+            sentences.append(say["lead-incidents"].format(count=len(report.incidents)))
+        if lost_money := report.lost:
+            sentences.append(say["lead-cost"].format(cost=self._cost(lost_money)))
+        return ("" if self._language == "ja" else " ").join(sentences)
+
+    def _sales(self, sales: SalesSection) -> Iterator[Block]:
+        say, span = self._say, self._report.span
+        headings = ["", self._span(span), say["before"], say["change"], say["year-before"], say["change"]]
+        rows = [self._compared(say["orders"], sales.orders, "")]
+        rows += [
+            self._compared(say["revenue"].format(currency=currency), it, currency)
+            for currency, it in sales.revenue.items()
+        ]
+        yield Table(headings, rows)
+        if best := sales.best:
+            worst = sales.worst or best
+            names = self._slot_name(sales.slots[0]), self._slot_name(sales.slots[-1])
+            text = say["best-and-worst"].format(
+                best=self._slot_name(best),
+                most=format_value(best.orders, Unit.SHORT, self._language),
+                worst=self._slot_name(worst),
+                least=format_value(worst.orders, Unit.SHORT, self._language),
+            )
+            highest = say["orders-number"].format(count=format_value(best.orders, Unit.SHORT, self._language))
+            yield Chart(BarChart([it.orders for it in sales.slots], names, highest), text)
+            yield Paragraph(text)
+
+    def _compared(self, name: str, it: Comparison, currency: str) -> list[str]:
+        def shown(value: float | None) -> str:
+            if value is None:
+                return MISSING
+            return self._money(value, currency) if currency else f"{value:,.0f}"
+
+        return [
+            name,
+            shown(it.value),
+            shown(it.before),
+            self._change(it.change(it.before)),
+            shown(it.year_before),
+            self._change(it.change(it.year_before)),
+        ]
+
+    def _incidents(self) -> Iterator[Block]:
+        say, found = self._say, self._report.incidents
+        if not found:
+            yield Paragraph(say["incidents-none"])
+            return
+        headings = ["", say["began"], say["lasted"], say["answered"], say["cost"]]
+        yield Table(headings, [self._incident(it) for it in found], numbers=2)
+        if still_open := sum(it.open_items for it in found):
+            yield Paragraph(say["items-open"].format(count=still_open))
+
+    def _incident(self, it: IncidentLine) -> list[str]:
+        say = self._say
+        return [
+            f"{it.priority} #{it.id} {it.title}",
+            self._time(it.starts),
+            self._length(((it.resolved or self._report.made) - it.starts).total_seconds())
+            + ("" if it.resolved else f" ({say['open']})"),
+            self._length(it.to_acknowledge.total_seconds()) if it.to_acknowledge is not None else say["nobody"],
+            self._cost(it.impact) if it.impact else MISSING,
+        ]
+
+    def _payments(self) -> Table:
+        say = self._say
+        rows = [
+            [it.method, f"{it.failed:,.0f}", MISSING if it.before is None else f"{it.before:,.0f}", it.error]
+            for it in self._report.payments
+        ]
+        return Table([say["method"], say["failed"], say["before"], say["error"]], rows)
+
+    def _speed(self) -> Table:
+        say = self._say
+        rows = [
+            [
+                it.operation,
+                f"{it.requests:,.0f}",
+                format_value(it.median, Unit.SECONDS),
+                format_value(it.p95, Unit.SECONDS),
+                format_value(it.p95_before, Unit.SECONDS),
+            ]
+            for it in self._report.speed
+        ]
+        return Table([say["operation"], say["requests"], say["median"], say["p95"], say["p95-before"]], rows)
+
+    def _outlook(self) -> Iterator[Block]:
+        """Yield what is full soon; engineers read of the fullest resources in any case."""
+        report, say = self._report, self._say
+        soon = [it for it in report.forecasts if it.full and it.full < report.made + SOON]
+        shown: Sequence[ForecastLine] = report.forecasts[:FORECASTS] if report.audience is Audience.ENGINEER else soon
+        if not shown:
+            return
+        yield Heading(say["outlook"])
+        rows = [[self._resource(it), self._percent(it.share, 0), self._full(it)] for it in shown]
+        yield Table(["", say["used"], say["full"]], rows)
+
+    def _resource(self, it: ForecastLine) -> str:
+        key, _, name = it.resource.partition(" ")
+        return f"{self._say.get(f'resource-{key}', key)} {name}".strip()
+
+    def _full(self, it: ForecastLine) -> str:
+        say = self._say
+        if it.full is None:
+            earliest = f" ({say['earliest'].format(at=self._date(it.earliest))})" if it.earliest else ""
+            return f"{say['not-in-sight']}{earliest}"
+        earliest, latest = self._date(it.earliest), self._date(it.latest) if it.latest else say["not-in-sight"]
+        return f"{self._date(it.full)} ({earliest} – {latest})"
+
+    def _engineering(self) -> Iterator[Block]:
+        report, say = self._report, self._say
+        if report.maintenance:
+            yield Heading(say["maintenance"])
+            rows = [[it.task, str(it.runs), str(it.failed), it.last] for it in report.maintenance]
+            yield Table([say["task"], say["runs"], say["failed"], say["last-run"]], rows)
+            if found := [f"{it.task}: {text}" for it in report.maintenance for text in it.findings[:FINDINGS]]:
+                yield Bullets(found)
+        if report.deploys:
+            yield Heading(say["deploys"])
+            yield Bullets([f"{self._time(it.at)} {it.version} {it.by}".rstrip() for it in report.deploys])
+
+    # How values are written.
+
+    def _span(self, span: Span) -> str:
+        first, last = span.first, span.last
+        if span.period is Period.DAY:
+            return f"{first:%Y-%m-%d}" if self._language == "en" else f"{first.year}年{first.month}月{first.day}日"
+        if span.period is Period.MONTH:
+            return f"{first:%Y-%m}" if self._language == "en" else f"{first.year}年{first.month}月"
+        return f"{first:%Y-%m-%d} – {last:%m-%d}" if self._language == "en" else f"{first:%Y/%m/%d}〜{last:%m/%d}"
+
+    def _slot_name(self, slot: Slot) -> str:
+        local = slot.begins.astimezone(self._report.span.zone)
+        return f"{local:%H:%M}" if self._report.span.period is Period.DAY else f"{local:%m-%d}"
+
+    def _time(self, at: datetime) -> str:
+        return f"{at.astimezone(self._report.span.zone):%Y-%m-%d %H:%M}"
+
+    def _date(self, at: datetime | None) -> str:
+        return f"{at.astimezone(self._report.span.zone):%Y-%m-%d}" if at else MISSING
+
+    def _length(self, seconds: float) -> str:
+        return format_value(max(60.0, seconds), Unit.SECONDS) if seconds else "0 min"
+
+    def _percent(self, share: float, digits: int) -> str:
+        return f"{share:.{digits}%}".replace("%", " %")
+
+    def _change(self, change: float | None) -> str:
+        return MISSING if change is None else f"{change:+.0%}".replace("%", " %")
+
+    def _money(self, value: float, currency: str) -> str:
+        """Return an amount in full digits, as in a table of accounts."""
+        return format_money(value, currency, self._language, compact=False)
+
+    def _cost(self, impact: Impact) -> str:
+        """Return what an outage cost, with how uncertain that is."""
+        amounts = [
+            format_money(it, impact.currency, self._language) for it in (impact.missing, impact.least, impact.most)
+        ]
+        return self._say["cost-range"].format(amount=amounts[0], least=amounts[1], most=amounts[2])
