@@ -18,7 +18,7 @@ from toban.core.matchers import Matcher, MatchOperator
 from toban.core.ports import Clock
 from toban.core.samples import milliseconds, moment
 from toban.dashboards.time_range import STEPS
-from toban.logs.line_store import Direction, LinePosition, TextFilter
+from toban.logs.line_store import LAST_NUMBER, Direction, LinePosition, TextFilter
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.search import FoundLine, LineSearch
 from toban.logs.logql.simple_search import parse_search
@@ -46,7 +46,6 @@ CHARACTERS: Final = 4 * 2**20
 AHEAD: Final = timedelta(days=1)
 """How far in the future a line may be that is found without an end: the clocks of programs differ."""
 
-_LAST_NUMBER: Final = 2**62
 _POSITION: Final = re.compile(r"(-?[0-9]{1,15})-([0-9]{1,19})")
 
 
@@ -177,7 +176,7 @@ def position_of(text: str, field: str) -> LinePosition:
     """Read a position. Raises ``InvalidCommandError``."""
     if not (found := _POSITION.fullmatch(text)):
         raise InvalidCommandError(f"{text[:50]!r} is no position of a line", field)
-    return LinePosition(int(found[1]), min(int(found[2]), _LAST_NUMBER))
+    return LinePosition(int(found[1]), min(int(found[2]), LAST_NUMBER))
 
 
 def _text(position: LinePosition) -> str:
@@ -188,7 +187,7 @@ def _next(lines: Sequence[FoundLine], reached: int) -> LinePosition:
     """Return the position before which a search goes on."""
     if lines and lines[-1].position.at <= reached:
         return lines[-1].position
-    return LinePosition(reached, _LAST_NUMBER)
+    return LinePosition(reached, LAST_NUMBER)
 
 
 def _models(lines: Sequence[FoundLine]) -> list[LogLineModel]:
