@@ -93,7 +93,7 @@ class FakeLoki(FakeLineReceiver):
         self.path = path
 
     def refusal(self, request: ReceivedRequest) -> Reply | None:
-        return None if request.path == self.path else Reply(404, b"404 page not found\n")
+        return None if request.path.partition("?")[0] == self.path else Reply(404, b"404 page not found\n")
 
     def parse(self, body: bytes) -> list[dict[str, Any]]:
         found = []

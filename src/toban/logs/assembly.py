@@ -16,6 +16,7 @@ from toban.logs.line_feed import LineFeed
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LineStore
 from toban.logs.logql.engine import LogqlEngine
+from toban.logs.outside.assembly import OutsideTools
 from toban.logs.pipeline import LogPipeline
 from toban.logs.push.receiver import LogPushReceiver
 from toban.logs.settings import LogSettings, RedactionSettings
@@ -23,6 +24,7 @@ from toban.logs.shipping import LineShipper
 from toban.logs.sink import Sink, SinkTools
 from toban.logs.store.store import EmbeddedLineStore
 from toban.logs.tail.service import FileTail
+from toban.logs.tiered_log_engine import TieredLogEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,14 @@ class Logs:
 
     store: LineStore
     pipeline: LogPipeline
-    engine: LogqlEngine
+    engine: TieredLogEngine
     feed: LineFeed
     receiver: LogPushReceiver
+    outside: OutsideTools
 
     def configure(self, settings: LogSettings) -> None:
-        """Redact, count and accept under other settings; those of the store change at a restart only."""
+        """Redact, count, accept and search under other settings; those of the store change at a restart only."""
+        self.engine.outside = self.outside.engine(settings.outside)
         self.pipeline.redactor = _redactor(settings.redaction)
         self.pipeline.metrics.configure(settings.metrics)
         self.receiver.retention = settings.retention
@@ -44,15 +48,23 @@ class Logs:
 
 @asynccontextmanager
 async def open_logs(
-    settings: LogSettings, folder: Path, pushed: MetricRegistry, clock: Clock, meters: MetricRegistry
+    settings: LogSettings,
+    folder: Path,
+    http: httpx2.AsyncClient,
+    pushed: MetricRegistry,
+    clock: Clock,
+    meters: MetricRegistry,
 ) -> AsyncIterator[Logs]:
     """Open the store in a folder; ``pushed`` counts the shop's lines. Raises ``StoreError``."""
     with EmbeddedLineStore(folder, settings, clock, meters) as store:
         feed = LineFeed()
         metrics = LineMetrics(settings.metrics, pushed, meters)
         pipeline = LogPipeline(store, _redactor(settings.redaction), metrics, feed.publish, pushed, clock, meters)
-        async with LogqlEngine(store) as engine:
-            yield Logs(store, pipeline, engine, feed, LogPushReceiver(pipeline, settings.retention, clock))
+        outside = OutsideTools(http, clock, meters)
+        async with LogqlEngine(store) as embedded:
+            engine = TieredLogEngine(embedded, outside.engine(settings.outside))
+            receiver = LogPushReceiver(pipeline, settings.retention, clock)
+            yield Logs(store, pipeline, engine, feed, receiver, outside)
 
 
 def _redactor(settings: RedactionSettings) -> LineRedactor:

@@ -20,6 +20,7 @@ from toban.core.log_line import LogLevel
 from toban.logs.line_feed import LineFeed
 from toban.logs.line_store import LinePosition, StoredLine
 from toban.logs.logql.engine import LogqlEngine
+from toban.logs.tiered_log_engine import TieredLogEngine
 from toban.web.api import logs
 from toban.web.api.logs import LogsApi
 from toban.web.auth import TrustedAccess
@@ -46,7 +47,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def client(store: FakeLineStore, clock: FakeClock) -> AsyncIterator[httpx2.AsyncClient]:
     async with LogqlEngine(store) as engine:
-        app = Starlette(routes=LogsApi(engine, clock).routes())
+        app = Starlette(routes=LogsApi(TieredLogEngine(engine), clock).routes())
         transport = httpx2.ASGITransport(TrustedAccess(app))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
