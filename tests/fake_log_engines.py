@@ -53,9 +53,10 @@ class FakeLogEngine(FakeService):
             for line in self._sink.parse(body_of(request)):
                 self.store(line, parse_qs(arguments))
             return Reply(204)
-        if request.method != "POST" or request.headers.get("content-type") != "application/x-www-form-urlencoded":
-            if request.body:
-                self.mistakes.append(f"{request.method} {request.headers.get('content-type')}")
+        if request.method != "POST" or (
+            request.body and request.headers.get("content-type") != "application/x-www-form-urlencoded"
+        ):
+            self.mistakes.append(f"{request.method} {request.headers.get('content-type')}")
         form = {name: values[-1] for name, values in parse_qs(request.body.decode(), keep_blank_values=True).items()}
         return self.answer(path, form, request)
 

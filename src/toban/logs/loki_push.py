@@ -10,7 +10,7 @@ import orjson
 from toban.core.config_types import Address, Secret, Text
 from toban.logs.line_store import StoredLine
 from toban.logs.outside.line_mapping import outside_line
-from toban.logs.sink import HttpSink, SinkRequest
+from toban.logs.sink import HttpSink, SinkProbe, SinkRequest
 
 
 class LokiPushSink(HttpSink, ABC):
@@ -50,6 +50,15 @@ class LokiPushSink(HttpSink, ABC):
             values = streams.setdefault(tuple(sorted(line.stream.items())), [])
             values.append([str(line.at), line.text, line.metadata])
         body = orjson.dumps({"streams": [{"stream": dict(key), "values": it} for key, it in streams.items()]})
+        return self._request(body)
+
+    def probe(self) -> SinkProbe:
+        """Return a push of no streams: Loki rejects it with 422 where it takes the credentials."""
+        return SinkProbe(
+            self._request(b'{"streams":[]}'), "takes these credentials", empty_statuses=frozenset({400, 422})
+        )
+
+    def _request(self, body: bytes) -> SinkRequest:
         headers: dict[str, str] = {self.tenant_header: self.tenant} if self.tenant else {}
         if self.user and self.password:
             pair = f"{self.user}:{self.password.get_secret_value()}"

@@ -44,7 +44,8 @@ class OutsideLogSettings(Section):
         return {**({name: self.tenant} if self.tenant else {}), **self.auth.headers_for_request()}
 
     def secrets(self) -> list[str]:
-        """Return what no error may show."""
+        """Return what no error may show: secrets, and the last word of each header (`Basic …`)."""
         auth = self.auth
-        values = [*auth.headers.values(), *(it for it in (auth.token, auth.password) if it)]
-        return [value.get_secret_value() for value in values]
+        values = [it.get_secret_value() for it in (auth.token, auth.password) if it]
+        headers = auth.headers_for_request().values()
+        return [*values, *headers, *(value.rpartition(" ")[2] for value in headers)]
