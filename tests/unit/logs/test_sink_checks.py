@@ -1,5 +1,6 @@
 """What `toban check` says about log sinks: each is tried without storing a line."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -118,7 +119,7 @@ async def test_a_folder_is_tried_and_nothing_is_left_in_it(tmp_path: Path):
     assert (await check(File(folder=tmp_path))).message == "the folder is writable"
     later = await check(File(folder=tmp_path / "a" / "b"))
     assert later.message == f"the folder will be made in {tmp_path}, which is writable"
-    assert os.listdir(tmp_path) == []
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []
 
 
 async def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path):
