@@ -40,8 +40,9 @@ class Logs:
 
     def configure(self, settings: LogSettings) -> None:
         """Redact, count, accept and search under other settings; those of the store change at a restart only."""
-        self.engine.outside = self.outside.engine(settings.outside)
-        self.pipeline.redactor = _redactor(settings.redaction)
+        redactor = _redactor(settings.redaction)
+        self.engine.outside = self.outside.engine(settings.outside, redactor)
+        self.pipeline.redactor = redactor
         self.pipeline.metrics.configure(settings.metrics)
         self.receiver.retention = settings.retention
 
@@ -59,10 +60,11 @@ async def open_logs(
     with EmbeddedLineStore(folder, settings, clock, meters) as store:
         feed = LineFeed()
         metrics = LineMetrics(settings.metrics, pushed, meters)
-        pipeline = LogPipeline(store, _redactor(settings.redaction), metrics, feed.publish, pushed, clock, meters)
+        redactor = _redactor(settings.redaction)
+        pipeline = LogPipeline(store, redactor, metrics, feed.publish, pushed, clock, meters)
         outside = OutsideTools(http, clock, meters)
         async with LogqlEngine(store) as embedded:
-            engine = TieredLogEngine(embedded, outside.engine(settings.outside))
+            engine = TieredLogEngine(embedded, outside.engine(settings.outside, redactor))
             receiver = LogPushReceiver(pipeline, settings.retention, clock)
             yield Logs(store, pipeline, engine, feed, receiver, outside)
 

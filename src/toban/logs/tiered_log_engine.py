@@ -1,5 +1,6 @@
 """Lines that toban no longer holds are searched in the outside engine."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -103,7 +104,7 @@ class TieredLogEngine:
         )
         found = FoundVolumes({}, missing)
         for part in parts:
-            found.add(part.volumes)
+            await asyncio.to_thread(found.add, part.volumes)
         return found
 
     async def _border(self) -> int:

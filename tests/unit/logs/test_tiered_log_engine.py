@@ -16,6 +16,7 @@ from tests.unit.logs.logql.test_engine import AT, HOUR, START, line, matrix
 from toban.core.errors import BadQueryError, QueryCanceledError, StoreError
 from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
+from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import Direction, LinePosition
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.search import LineSearch
@@ -58,9 +59,8 @@ async def tiers(
         if border > AT:
             store.delete_before(border)
         tools = OutsideTools(http, FakeClock(NOW), MetricRegistry())
-        outside = tools.engine(
-            OutsideLogSettings.model_validate({"kind": kind, "url": fake.url, "only": only, **settings})
-        )
+        given = OutsideLogSettings.model_validate({"kind": kind, "url": fake.url, "only": only, **settings})
+        outside = tools.engine(given, LineRedactor())
         yield Tiers(store, fake, TieredLogEngine(embedded, outside))
 
 

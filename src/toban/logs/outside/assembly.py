@@ -8,6 +8,7 @@ import httpx2
 from toban.core.errors import QueryError, ResponseTooLargeError, StoreError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock
+from toban.logs.line_redaction import LineRedactor
 from toban.logs.logql.query_limits import LogqlLimits
 from toban.logs.outside.client import OutsideClient
 from toban.logs.outside.engine import OutsideLogEngine
@@ -27,9 +28,9 @@ class OutsideTools:
     clock: Clock
     meters: MetricRegistry
 
-    def engine(self, settings: OutsideLogSettings | None) -> OutsideLogEngine | None:
+    def engine(self, settings: OutsideLogSettings | None, redactor: LineRedactor) -> OutsideLogEngine | None:
         """Return the engine of some settings, if they name one."""
-        return OutsideLogEngine(self.client(settings), self.clock) if settings else None
+        return OutsideLogEngine(self.client(settings), self.clock, redactor) if settings else None
 
     def client(self, settings: OutsideLogSettings) -> OutsideClient:
         """Return the client of an engine."""

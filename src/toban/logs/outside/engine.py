@@ -1,17 +1,20 @@
 """Searches the lines of an engine outside: it selects them, the query runs over them here."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
-from datetime import timedelta
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
 
 import numpy as np
 
 from toban.core.errors import BadQueryError, QueryTimeoutError, ResponseTooLargeError
-from toban.core.log_line import LogStream
+from toban.core.log_line import LogLevel, LogLine, LogStream
 from toban.core.matchers import Matcher, matches_all
 from toban.core.ports import Clock
 from toban.core.query_result import QueryResult, ResultType
 from toban.core.samples import milliseconds
+from toban.logs.line_redaction import LineRedactor
+from toban.logs.line_store import StreamCount
 from toban.logs.logql.engine import scalar_of
 from toban.logs.logql.parser import parse_metric_query
 from toban.logs.logql.records import stream_labels
@@ -24,19 +27,23 @@ from toban.logs.outside.paged_search import LONGEST_SPAN, PagedSearch
 
 T = TypeVar("T")
 
+_NO_TIME: Final = datetime.fromtimestamp(0, UTC)
+
 
 class OutsideLogEngine:
     """
     Runs queries over the lines of an engine outside.
 
-    Queries for series are evaluated there, as far as it can.
+    Queries for series are evaluated there, as far as it can. Lines are redacted when they are read: other programs may
+    have sent some.
     All methods raise ``QueryError`` or ``StoreError``.
     """
 
-    def __init__(self, client: OutsideClient, clock: Clock) -> None:
+    def __init__(self, client: OutsideClient, clock: Clock, redactor: LineRedactor) -> None:
         self.limits = client.limits
         self.client = client
         self._clock = clock
+        self._redactor = redactor
 
     @property
     def oldest(self) -> int:
@@ -47,7 +54,7 @@ class OutsideLogEngine:
         """Find lines, and yield them page by page, also pages without lines."""
         self.limits.check_lines(wanted.limit)
         limit = (min(time_limit, self.limits.time) if time_limit else self.limits.time).total_seconds()
-        search, left = PagedSearch(self.client, wanted, self.oldest), wanted.limit
+        search, left = PagedSearch(self.client, wanted, self.oldest, self._redactor.redacted), wanted.limit
         while not search.is_complete and left:
             started = self._clock.monotonic()
             found = (await search.next_page(left))[:left]
@@ -83,7 +90,8 @@ class OutsideLogEngine:
         found = set[LogStream]()
         for first, last in self._spans(start, end):
             for matchers in selectors or [()]:
-                found.update(await self._bounded(self.client.streams(tuple(matchers), first, last)))
+                streams = await self._bounded(self.client.streams(tuple(matchers), first, last))
+                found.update(await asyncio.to_thread(self._all_redacted, streams))
         labels = [stream_labels(stream) for stream in sorted(found)]
         return FoundStreams([it for it in labels if not selectors or any(matches_all(one, it) for one in selectors)])
 
@@ -93,9 +101,22 @@ class OutsideLogEngine:
         """Return the volumes of streams that have the same values of some labels, by step of time (milliseconds)."""
         found = FoundVolumes({})
         for first, last in self._spans(start, end):
-            for count in await self._bounded(self.client.counts(LogQuery(matchers), first, last, step)):
-                found.add({(group_of(count.stream, names), count.at): Volume(count.lines, count.bytes)})
+            counts = await self._bounded(self.client.counts(LogQuery(matchers), first, last, step))
+            await asyncio.to_thread(self._add, found, counts, names)
         return found
+
+    def _add(self, found: FoundVolumes, counts: Sequence[StreamCount], names: Sequence[str]) -> None:
+        for count in counts:
+            group = group_of(self._redacted(count.stream), names)
+            found.add({(group, count.at): Volume(count.lines, count.bytes)})
+
+    def _all_redacted(self, streams: Sequence[LogStream]) -> list[LogStream]:
+        return [self._redacted(stream) for stream in streams]
+
+    def _redacted(self, stream: LogStream) -> LogStream:
+        fields = stream._asdict()
+        level = LogLevel(fields.pop("level"))
+        return self._redactor.redacted(LogLine(_NO_TIME, level, "", **fields)).stream
 
     def _spans(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the parts of a range of time that can be asked for at once."""

@@ -18,6 +18,10 @@ MILLISECOND: Final = 1_000_000
 OF_THE_ENGINE: Final = frozenset({"service_name", "detected_level"})
 """Labels that Loki adds by itself."""
 
+MAX_SCALAR: Final = 30
+"""Characters of a number or a truth value."""
+
+_SCALARS: Final = frozenset("-0123456789tfn")
 _EXTRACTED: Final = "_extracted"
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _LEVELS: Final = {
@@ -53,7 +57,7 @@ def restored_line(found: OutsideLine, labels: Mapping[str, str]) -> LogLine:
     """
     Return the line that was sent.
 
-    Metadata are texts: one that is JSON as toban writes it becomes a value again. Labels of streams that are none of
+    Metadata are texts: a number, a truth value and null become values again. Labels of streams that are none of
     toban's, for another program has sent the line, become facts. What follows the first newline of a text is the stack
     trace, unless the metadata says that the message has several lines.
     """
@@ -104,13 +108,14 @@ def _fact_name(name: str) -> str:
 
 
 def _value(text: str) -> object:
-    if text[:1] in {"{", "[", "-"} or text[:1].isdigit() or text in {"true", "false", "null"}:
-        try:
-            value = orjson.loads(text)
-        except ValueError:
-            return text
-        return value if json_text(value) == text else text
-    return text
+    """Return a value as it is stored: nested ones are texts there too."""
+    if not text or text[0] not in _SCALARS or len(text) > MAX_SCALAR:
+        return text
+    try:
+        value = orjson.loads(text)
+    except ValueError:
+        return text
+    return value if json_text(value) == text else text
 
 
 def level_of(text: str) -> LogLevel:

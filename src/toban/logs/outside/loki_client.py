@@ -56,6 +56,9 @@ class LokiClient(OutsideClient):
         selector = print_selector(outside_matchers(matchers, self.labels))
         form = {"match[]": selector, "start": str(start * MILLISECOND), "end": str(end * MILLISECOND)}
         body = await self._requests.post(f"{PATH}/series", form)
+        return await asyncio.to_thread(self._streams, body)
+
+    def _streams(self, body: bytes) -> list[LogStream]:
         try:
             content = orjson.loads(body)
             if content["status"] != "success":

@@ -1,10 +1,11 @@
 """One search over the lines of an engine outside, page by page."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from toban.core.errors import BadQueryError, ResponseTooLargeError, StoreError
+from toban.core.log_line import LogLine
 from toban.logs.line_store import LAST_NUMBER, Direction, LinePosition, StoredLine
 from toban.logs.logql.plan import LinePipeline, line_matcher, plan
 from toban.logs.logql.search import FoundLine, LineSearch, found_line
@@ -34,8 +35,11 @@ class PagedSearch:
     and a search can go on from it.
     """
 
-    def __init__(self, client: OutsideClient, wanted: LineSearch, oldest: int) -> None:
+    def __init__(
+        self, client: OutsideClient, wanted: LineSearch, oldest: int, redacted: Callable[[LogLine], LogLine]
+    ) -> None:
         self._client = client
+        self._redacted = redacted
         self._wanted = wanted
         self._selection = outside_selection(wanted.query, client.labels)
         self._is_backward = wanted.direction is Direction.BACKWARD
@@ -136,7 +140,7 @@ class PagedSearch:
         self._before = _reduced(self._wanted.before, highest)
         self._after = _reduced(self._wanted.after, highest)
         for position in sorted(numbered):
-            yield StoredLine(position, restored_line(numbered[position], labels))
+            yield StoredLine(position, self._redacted(restored_line(numbered[position], labels)))
 
     def _is_wanted(self, stored: StoredLine) -> bool:
         position, bounds = stored.position, self._wanted.nanoseconds

@@ -57,14 +57,15 @@ class VictoriaLogsClient(OutsideClient):
         """Return the streams that have lines in a range of time."""
         filters = self._filters(LogQuery(matchers), start, end)
         rows = await self._rows(f"{filters} | stats by (_stream) count() lines")
-        return sorted(set(self._read(lambda row: restored_stream(_stream(row)), rows)))
+        found = await asyncio.to_thread(self._read, lambda row: restored_stream(_stream(row)), rows)
+        return sorted(set(found))
 
     async def counts(self, query: LogQuery, start: int, end: int, step: int) -> Sequence[StreamCount]:
         """Count lines and bytes by stream and step of time."""
         check_count((end - start) // step, self.limits.steps * 10, self.shown)
         by = f"stats by (_time:{step}ms, _stream) count() lines, sum_len(_msg) bytes"
         rows = await self._rows(f"{self._filters(query, start, end)} | {by}")
-        return self._read(_count, rows)
+        return await asyncio.to_thread(self._read, _count, rows)
 
     async def evaluate(
         self, root: MetricQuery, times: Times, shape: ResultType, time_limit: timedelta | None
@@ -82,7 +83,7 @@ class VictoriaLogsClient(OutsideClient):
         return result_of(vector, times, shape, self.limits, budget)
 
     async def try_connection(self) -> None:
-        """Ask for one line of the last millisecond of 1970's first second."""
+        """Ask for a line of the first second of 1970."""
         await self._rows("_time:[1970-01-01T00:00:00Z, 1970-01-01T00:00:01Z) | limit 1")
 
     def _filters(self, query: LogQuery, start: int, end: int) -> str:

@@ -15,6 +15,7 @@ from tests.fakes import FakeClock
 from tests.unit.logs.logql.test_engine import AT, HOUR, START, line
 from toban.core.errors import BadQueryError, QueryError, QueryTimeoutError, StoreError
 from toban.core.metric_registry import MetricRegistry
+from toban.logs.line_redaction import LineRedactor
 from toban.logs.logql.search import LineSearch, joined
 from toban.logs.logql.simple_search import parse_search
 from toban.logs.outside import paged_search, request
@@ -36,7 +37,7 @@ class Engine:
         self.clock, self.meters = FakeClock(NOW), MetricRegistry()
         self.tools = OutsideTools(http, self.clock, self.meters)
         self.settings = OutsideLogSettings.model_validate({"kind": kind, "url": fake.url, **settings})
-        engine = self.tools.engine(self.settings)
+        engine = self.tools.engine(self.settings, LineRedactor())
         assert engine
         self.engine: OutsideLogEngine = engine
 
@@ -90,7 +91,7 @@ async def test_a_fault_is_an_error_in_the_words_of_the_engine(it: Engine, fault:
 
 async def test_an_engine_that_hangs_is_a_timeout(it: Engine):
     it.settings = it.settings.model_copy(update={"timeout": timedelta(seconds=0.05)})
-    it.engine = OutsideLogEngine(it.tools.client(it.settings), it.clock)
+    it.engine = OutsideLogEngine(it.tools.client(it.settings), it.clock, LineRedactor())
     it.fake.next(fake_http.late)
     with pytest.raises(QueryTimeoutError, match=r"did not respond within 0\.05 s"):
         await it.search()
@@ -154,7 +155,7 @@ async def test_lines_of_other_shops_are_not_read(it: Engine):
     await it.ship(line(2, "theirs"), labels={"shop": "other"})
     assert await it.search() == ["theirs", "ours"]
     it.settings = it.settings.model_copy(update={"labels": {"shop": "mine"}})
-    it.engine = OutsideLogEngine(it.tools.client(it.settings), it.clock)
+    it.engine = OutsideLogEngine(it.tools.client(it.settings), it.clock, LineRedactor())
     assert await it.search() == ["ours"]
     found = await it.engine.instant('sum by (service) (count_over_time({service="api"}[1h]))', AT + HOUR)
     assert [series.last for series in found.series] == [1]
@@ -243,3 +244,16 @@ async def test_what_victorialogs_can_not_count_is_an_error_that_names_it():
             with pytest.raises(BadQueryError) as raised:
                 await it.engine.instant(query, AT)
             assert named in str(raised.value)
+
+
+async def test_lines_of_other_programs_are_redacted_and_cut(it: Engine):
+    """
+    Toban's own were redacted before they were sent.
+    """
+    await it.ship(line(1, "password=hunter2 " + "x" * 20_000, instance="token=hunter2", facts={"api_key": "hunter2"}))
+    found = await joined(it.engine.search(LineSearch(parse_search(""), AT, AT + HOUR, 1)), it.engine.limits)
+    assert "hunter2" not in repr(found)
+    assert len(found.lines[0].text) == 16_385
+    streams = await it.engine.streams([], AT, AT + HOUR)
+    volumes = await it.engine.volumes((), [], AT, AT + HOUR, HOUR)
+    assert "hunter2" not in f"{streams} {volumes}"

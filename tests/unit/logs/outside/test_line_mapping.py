@@ -14,11 +14,9 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 NAMES = st.from_regex(r"[a-zA-Z][a-zA-Z0-9.\-]{0,8}", fullmatch=True)
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-VALUES = st.recursive(
-    st.text("abc é\n", max_size=5) | NUMBERS | st.booleans() | st.none(),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
-    max_leaves=4,
-)
+VALUES = st.text('abc é\n{}["', max_size=5) | NUMBERS | st.booleans() | st.none()
+"""Nested values are stored as texts."""
+
 LINES = st.builds(
     LogLine,
     st.just(AT),
