@@ -11,6 +11,7 @@ from toban.collect.preflight import ProbeResult, probe
 from toban.core.clock import SystemClock
 from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import CollectError, DeliveryError
+from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
 from toban.core.redaction import redact_url
 from toban.health.checks import UnavailableCheck, checks, unreported
@@ -133,12 +134,20 @@ async def check_outside_logs(settings: Settings) -> list[tuple[str, str]]:
     return [(redact_url(outside.url), error)]
 
 
-def unfed(settings: Settings) -> str:
-    """Say so when lines are searched in an engine to which nothing sends them; empty otherwise."""
+def not_sent_outside(settings: Settings) -> str:
+    """Say which lines will be missing in the outside log engine, for no sink sends them; empty where all are sent."""
     outside = settings.logs.outside
-    if not outside or any(sink.kind == outside.kind for sink in settings.log_sinks.values()):
+    if not outside:
         return ""
-    return f"No log sink of the kind {outside.kind} sends lines to logs.outside: add one, unless a shipper does that."
+    sinks = [sink for sink in settings.log_sinks.values() if sink.kind == outside.kind]
+    if not sinks:
+        return (
+            f"No log sink of the kind {outside.kind} sends lines to logs.outside: add one, unless a shipper does that."
+        )
+    if any(sink.level is LogLevel.DEBUG for sink in sinks):
+        return ""
+    levels = ", ".join(f"log_sinks.{sink.name} has level: {sink.level}" for sink in sinks)
+    return f"Less severe lines are not sent to logs.outside, and are gone when toban deletes them: {levels}."
 
 
 async def check_schedule(settings: Settings) -> list[str]:

@@ -1,6 +1,7 @@
 """Searches over lines that are kept here and lines that are kept outside."""
 
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -14,13 +15,14 @@ from tests.fake_log_engines import FakeLogEngine, FakeLokiEngine, FakeVictoriaLo
 from tests.fakes import FakeClock
 from tests.unit.logs.logql.test_engine import AT, HOUR, START, line, matrix
 from toban.core.errors import BadQueryError, QueryCanceledError, StoreError
-from toban.core.log_line import LogLevel
+from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.logs.line_redaction import LineRedactor
-from toban.logs.line_store import Direction, LinePosition
+from toban.logs.line_store import Direction, LinePosition, StoredLine
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.search import LineSearch
 from toban.logs.logql.simple_search import parse_search
+from toban.logs.outside import paged_search
 from toban.logs.outside.assembly import OutsideTools
 from toban.logs.outside.settings import OutsideLogSettings
 from toban.logs.tiered_log_engine import TieredLogEngine
@@ -38,6 +40,7 @@ class Tiers:
 
     def __init__(self, store: FakeLineStore, fake: FakeLogEngine, engine: TieredLogEngine) -> None:
         self.store, self.fake, self.engine = store, fake, engine
+        self.all: Sequence[StoredLine] = ()
         fake.requests.clear()
 
     async def search(self, query: str = "", start: int = AT, end: int = AT + HOUR, limit: int = 100, **options: object):
@@ -47,21 +50,29 @@ class Tiers:
 
 @asynccontextmanager
 async def tiers(
-    kind: str = "loki", *, only: bool = False, border: int = BORDER, **settings: object
+    kind: str = "loki",
+    *,
+    only: bool = False,
+    border: int = BORDER,
+    lines: Sequence[LogLine] = LINES,
+    **settings: object,
 ) -> AsyncIterator[Tiers]:
-    store = FakeLineStore(LINES, slice_lines=2)
+    store = FakeLineStore(lines, slice_lines=2)
     async with (
         FakeLokiEngine() if kind == "loki" else FakeVictoriaLogs() as fake,
         httpx2.AsyncClient() as http,
         LogqlEngine(store) as embedded,
     ):
         await ship(fake, store, http)
+        everything = store.numbered(1, len(lines))
         if border > AT:
             store.delete_before(border)
         tools = OutsideTools(http, FakeClock(NOW), MetricRegistry())
         given = OutsideLogSettings.model_validate({"kind": kind, "url": fake.url, "only": only, **settings})
         outside = tools.engine(given, LineRedactor())
-        yield Tiers(store, fake, TieredLogEngine(embedded, outside))
+        found = Tiers(store, fake, TieredLogEngine(embedded, outside))
+        found.all = everything
+        yield found
 
 
 @pytest.fixture(params=["loki", "victorialogs"])
@@ -259,3 +270,30 @@ async def test_what_is_older_than_the_outside_engine_keeps_is_not_asked_for():
     async with tiers(retention="30m") as it:
         texts, found = await it.search()
         assert (texts, found.missing, it.fake.requests) == (TEXTS[:3:-1], [], [])
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_any_pages_over_any_border_have_each_line_once(seed: int, monkeypatch: pytest.MonkeyPatch):
+    """
+    Many lines of one millisecond, pages of any size, in both directions; lines are deleted here between two pages.
+    """
+    chance = random.Random(seed)
+    lines = [line(chance.randrange(40) / 1000, f"line {number}") for number in range(chance.randrange(1, 60))]
+    monkeypatch.setattr(paged_search, "PAGE", chance.randrange(1, 8))
+    monkeypatch.setattr(paged_search, "SPARE", chance.randrange(3))
+    monkeypatch.setattr(paged_search, "FIRST_SPAN", chance.randrange(1, 20))
+    direction = chance.choice(list(Direction))
+    name = "before" if direction is Direction.BACKWARD else "after"
+    async with tiers(chance.choice(["loki", "victorialogs"]), lines=lines, border=AT + chance.randrange(45)) as it:
+        expected = [stored.line.message for stored in sorted(it.all, key=lambda stored: stored.position)]
+        texts: list[str] = []
+        position: LinePosition | None = None
+        while True:
+            some, found = await it.search(limit=chance.randrange(1, 9), direction=direction, **{name: position})
+            if not some:
+                break
+            texts += some
+            position = found.lines[-1].position
+            if chance.random() < 0.3:
+                it.store.delete_before(max(it.store.deleted_before, AT + chance.randrange(45)))
+    assert texts == (expected[::-1] if direction is Direction.BACKWARD else expected)

@@ -20,8 +20,8 @@ from toban.preflight import (
     check_remote,
     check_schedule,
     check_streams,
+    not_sent_outside,
     probe_targets,
-    unfed,
     unproven,
 )
 from toban.settings import load_rules, load_settings
@@ -65,7 +65,7 @@ def command(config: Path | None) -> int:
             echo(f"\n{title}")
         for line in align_columns(("▲" if trouble else "●", url, trouble or healthy) for url, trouble in found):
             echo(line)
-    if warning := unfed(settings):
+    if warning := not_sent_outside(settings):
         echo(warning)
     files = run(check_log_files(settings))
     _show_files(files)
