@@ -23,10 +23,10 @@ class FakeLineStore:
     """
     Keeps lines in the order of time; raises ``StoreError`` with ``error`` if there is one.
 
-    A slice of a search has at most ``slice_lines`` lines.
+    A slice of a search has at most ``slice_lines`` lines; ``first`` is the number of the first line.
     """
 
-    def __init__(self, lines: Sequence[LogLine] = (), slice_lines: int = 100) -> None:
+    def __init__(self, lines: Sequence[LogLine] = (), slice_lines: int = 100, *, first: int = 1) -> None:
         self.error = ""
         self.slice_lines = slice_lines
         self.open_searches = 0
@@ -35,7 +35,7 @@ class FakeLineStore:
         self.deleted_before = 0
         self._lines: list[StoredLine] = []
         self._cursors: dict[str, str] = {}
-        self._next = 1
+        self._next = first
         self._lock = threading.Lock()
         if lines:
             self.append(lines, {})

@@ -55,9 +55,10 @@ async def tiers(
     only: bool = False,
     border: int = BORDER,
     lines: Sequence[LogLine] = LINES,
+    first: int = 5_000_001,
     **settings: object,
 ) -> AsyncIterator[Tiers]:
-    store = FakeLineStore(lines, slice_lines=2)
+    store = FakeLineStore(lines, slice_lines=2, first=first)
     async with (
         FakeLokiEngine() if kind == "loki" else FakeVictoriaLogs() as fake,
         httpx2.AsyncClient() as http,
@@ -272,6 +273,14 @@ async def test_what_is_older_than_the_outside_engine_keeps_is_not_asked_for():
         assert (texts, found.missing, it.fake.requests) == (TEXTS[:3:-1], [], [])
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(0, 2_000, 100))
+async def test_many_pages_over_many_borders(first: int, monkeypatch: pytest.MonkeyPatch):
+    for seed in range(first, first + 100):
+        with monkeypatch.context() as patched:
+            await test_any_pages_over_any_border_have_each_line_once(seed, patched)
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_any_pages_over_any_border_have_each_line_once(seed: int, monkeypatch: pytest.MonkeyPatch):
     """
@@ -284,7 +293,12 @@ async def test_any_pages_over_any_border_have_each_line_once(seed: int, monkeypa
     monkeypatch.setattr(paged_search, "FIRST_SPAN", chance.randrange(1, 20))
     direction = chance.choice(list(Direction))
     name = "before" if direction is Direction.BACKWARD else "after"
-    async with tiers(chance.choice(["loki", "victorialogs"]), lines=lines, border=AT + chance.randrange(45)) as it:
+    kind, border, first = (
+        chance.choice(["loki", "victorialogs"]),
+        AT + chance.randrange(45),
+        10 ** chance.randrange(9) + 1,
+    )
+    async with tiers(kind, lines=lines, border=border, first=first) as it:
         expected = [stored.line.message for stored in sorted(it.all, key=lambda stored: stored.position)]
         texts: list[str] = []
         position: LinePosition | None = None
