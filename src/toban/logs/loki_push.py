@@ -54,9 +54,8 @@ class LokiPushSink(HttpSink, ABC):
 
     def probe(self) -> SinkProbe:
         """Return a push of no streams: Loki rejects it with 422 where it takes the credentials."""
-        return SinkProbe(
-            self._request(b'{"streams":[]}'), "takes these credentials", empty_statuses=frozenset({400, 422})
-        )
+        understood = {400: "stream", 422: "stream"}
+        return SinkProbe(self._request(b'{"streams":[]}'), "takes these credentials", understood=understood)
 
     def _request(self, body: bytes) -> SinkRequest:
         headers: dict[str, str] = {self.tenant_header: self.tenant} if self.tenant else {}

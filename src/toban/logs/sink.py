@@ -105,13 +105,14 @@ class SinkProbe:
     """
     A request that stores nothing, and what its success proves.
 
-    ``empty_statuses`` are those with which the receiver says that it has understood and was sent nothing.
+    ``understood`` are statuses with which the receiver says that it knows the sender, and why it does nothing: what its
+    response must contain then, for a proxy has other reasons.
     """
 
     request: SinkRequest
     proves: str
     method: str = "POST"
-    empty_statuses: frozenset[int] = frozenset()
+    understood: Mapping[int, str] = field(default_factory=dict)
 
 
 class HttpSink(Sink, ABC):
@@ -159,9 +160,11 @@ class HttpSink(Sink, ABC):
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             reason = safe_text(error_reason(error), self.secrets())
             return ConnectionCheck(ok=False, message=f"{shown}: {reason}: check the address")
-        if response.is_success or response.status_code in probe.empty_statuses:
+        content = received.decode("utf-8", "replace")
+        is_understood = any(response.status_code == it and part in content for it, part in probe.understood.items())
+        if response.is_success or is_understood:
             return ConnectionCheck(ok=True, message=probe.proves)
-        text = safe_text(received.decode("utf-8", "replace"), self.secrets())
+        text = safe_text(content, self.secrets())
         answered = f"{shown} answered {response.status_code}{f': {text}' if text else ''}"
         return ConnectionCheck(ok=False, message=f"{answered}{REMEDIES.get(response.status_code, '')}")
 

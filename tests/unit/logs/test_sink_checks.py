@@ -62,6 +62,8 @@ async def test_a_receiver_that_answers_is_fine_and_has_no_line_after_that(make):
         (fake_http.says(401, b"who?"), "answered 401: who?: check the key or the password"),
         (fake_http.busy(), "answered 429: slow down: the service has too many requests"),
         (fake_http.says(302, location="/login"), "answered 302"),
+        (fake_http.says(400, b"plain HTTP sent to an HTTPS port"), "answered 400: plain HTTP"),
+        (fake_http.says(403, b"blocked"), "answered 403: blocked: check what the key or the user may do"),
         (fake_http.reset, "check the address"),
     ],
 )

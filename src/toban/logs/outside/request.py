@@ -84,7 +84,9 @@ class OutsideRequests:
             outcome = "rejected"
             raise
         except TimeoutError as error:
-            raise QueryTimeoutError(f"{self.shown} did not respond within {limit:g} s") from error
+            raise QueryTimeoutError(
+                f"{self.shown} did not respond within {limit:g} s (logs.outside.timeout)"
+            ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             reason = safe_text(error_reason(error), self._settings.secrets())
             raise StoreError(f"{self.shown} is unreachable: {reason}") from error

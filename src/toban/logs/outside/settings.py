@@ -28,7 +28,7 @@ class OutsideLogSettings(Section):
     retention: Duration = timedelta(days=365)
     """How long lines are kept there: older ones are not asked for."""
 
-    timeout: Duration = timedelta(seconds=30)
+    timeout: Duration = timedelta(seconds=15)
     """How long a request may take."""
 
     only: bool = False

@@ -70,9 +70,9 @@ class Datadog(HttpSink):
         url = f"{parts.scheme}://{parts.netloc}/api/v1/validate"
         return SinkProbe(
             SinkRequest(url, b"", key),
-            "reachable; the key is valid where the intake checks it",
+            "reachable; whether it takes the key shows the first line",
             "GET",
-            frozenset({404, 405}),
+            {404: "", 405: ""},
         )
 
     def _log(self, stored: StoredLine) -> bytes:

@@ -62,7 +62,7 @@ class Elasticsearch(HttpSink):
         """Return the request for the server's version; a key that may only write gets 403, and is valid."""
         request = SinkRequest(f"{self.url.rstrip('/')}/", b"", self._headers())
         proves = f"takes the key; whether it may write to {self.index} shows the first line"
-        return SinkProbe(request, proves, "GET", frozenset({403}))
+        return SinkProbe(request, proves, "GET", {403: "cluster:monitor"})
 
     def _headers(self) -> dict[str, str]:
         return {"authorization": f"ApiKey {self.api_key.get_secret_value()}"} if self.api_key else {}
