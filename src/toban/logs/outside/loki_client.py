@@ -73,15 +73,16 @@ class LokiClient(OutsideClient):
         last = (end - 1) // step * step + step if span == step else end
         check_count((last - start) // step, self.limits.steps, self.shown)
         times = np.arange(last, start, -step, dtype=np.int64)[::-1]
-        found: dict[tuple[LogStream, int], list[float]] = {}
-        for place, function in enumerate(("count_over_time", "bytes_over_time")):
-            root = VectorAggregation("sum", RangeAggregation(function, query, span), Grouping(LogStream._fields))
-            result = await self.evaluate(root, times, ResultType.MATRIX, None)
-            for series in result.series:
-                stream = restored_stream(dict(series.labels))
-                for at, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
-                    found.setdefault((stream, at - span), [0, 0])[place] = value
-        return [StreamCount(stream, at, round(lines), round(size)) for (stream, at), (lines, size) in found.items()]
+        lines, sizes = [
+            await self.evaluate(
+                VectorAggregation("sum", RangeAggregation(function, query, span), Grouping(LogStream._fields)),
+                times,
+                ResultType.MATRIX,
+                None,
+            )
+            for function in ("count_over_time", "bytes_over_time")
+        ]
+        return await asyncio.to_thread(_counts, lines, sizes, span)
 
     async def evaluate(
         self, root: MetricQuery, times: Times, shape: ResultType, time_limit: timedelta | None
@@ -142,6 +143,17 @@ class LokiClient(OutsideClient):
             )
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise self.invalid(body) from error
+
+
+def _counts(lines: QueryResult, sizes: QueryResult, span: int) -> list[StreamCount]:
+    """Return the lines and bytes of each stream and step; a point stands at the end of its step."""
+    found: dict[tuple[LogStream, int], list[float]] = {}
+    for place, result in enumerate((lines, sizes)):
+        for series in result.series:
+            stream = restored_stream(series.labels)
+            for at, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
+                found.setdefault((stream, at - span), [0, 0])[place] = value
+    return [StreamCount(stream, at, round(count), round(size)) for (stream, at), (count, size) in found.items()]
 
 
 def _line(

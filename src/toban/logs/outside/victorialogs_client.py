@@ -79,8 +79,11 @@ class VictoriaLogsClient(OutsideClient):
                 ends = times - query.offset
                 start, end, step = int(ends[0]) - query.span, int(ends[-1]), evaluation.step(query)
                 evaluation.counts[query] = await self.counts(query.query, start, end, step)
-        vector = await asyncio.to_thread(evaluation.vector, root)
-        return result_of(vector, times, shape, self.limits, budget)
+
+        def result() -> QueryResult:
+            return result_of(evaluation.vector(root), times, shape, self.limits, budget)
+
+        return await asyncio.to_thread(result)
 
     async def try_connection(self) -> None:
         """Ask for a line of the first second of 1970."""
