@@ -19,6 +19,7 @@ from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.service import EvaluationService
 from toban.core.alerts import AlertChange
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError, StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.notification import Notification, NotificationKind
@@ -27,7 +28,7 @@ from toban.incidents.book import Suppression
 from toban.incidents.commands import IncidentCommands
 from toban.incidents.policy import IncidentPolicy, personal_channels
 from toban.incidents.service import IncidentPorts, IncidentService
-from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.inhibition import Inhibitor
 from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.pipeline_run import Policy

@@ -23,18 +23,19 @@ class FakeLineStore:
     """
     Keeps lines in the order of time; raises ``StoreError`` with ``error`` if there is one.
 
-    A slice of a search has at most ``slice_lines`` lines.
+    A slice of a search has at most ``slice_lines`` lines; ``first`` is the number of the first line.
     """
 
-    def __init__(self, lines: Sequence[LogLine] = (), slice_lines: int = 100) -> None:
+    def __init__(self, lines: Sequence[LogLine] = (), slice_lines: int = 100, *, first: int = 1) -> None:
         self.error = ""
         self.slice_lines = slice_lines
         self.open_searches = 0
         self.selections: list[LineSelection] = []
         self.counted = 0
+        self.deleted_before = 0
         self._lines: list[StoredLine] = []
         self._cursors: dict[str, str] = {}
-        self._next = 1
+        self._next = first
         self._lock = threading.Lock()
         if lines:
             self.append(lines, {})
@@ -105,8 +106,18 @@ class FakeLineStore:
         size = sum(len(searched_text(it.line)) for it in self._lines)
         return StoreReport(len(self._lines), size, *ends, self._next)
 
+    def kept_since(self) -> int | None:
+        self._check()
+        return self.deleted_before or (self._lines[0].position.at if self._lines else None)
+
     def maintain(self, now: int) -> None:
         self._check()
+
+    def delete_before(self, time: int) -> None:
+        """Delete the lines before a time."""
+        self.deleted_before = time
+        with self._lock:
+            self._lines = [it for it in self._lines if it.position.at >= time]
 
     def _selected(self, selection: LineSelection) -> list[StoredLine]:
         filters = [compile_filter(it) for it in selection.filters]

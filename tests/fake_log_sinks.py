@@ -66,6 +66,11 @@ class FakeDatadogLogs(FakeLineReceiver):
 
     key = "0123456789abcdef0123456789abcdef"
 
+    def respond(self, request: ReceivedRequest) -> Reply:
+        if request.path == "/api/v1/validate" and request.method == "GET":
+            return self.refusal(request) or Reply.json({"valid": True})
+        return super().respond(request)
+
     def refusal(self, request: ReceivedRequest) -> Reply | None:
         if request.headers.get("dd-api-key") != self.key:
             return Reply.json({"errors": [{"detail": "Forbidden", "status": "403"}]}, 403)
@@ -88,12 +93,19 @@ class FakeLoki(FakeLineReceiver):
 
     success = Reply(204)
 
-    def __init__(self, path: str = "/loki/api/v1/push", **settings: Any) -> None:
+    def __init__(self, path: str = "/loki/api/v1/push", authorization: str = "", **settings: Any) -> None:
         super().__init__(**settings)
         self.path = path
+        self.authorization = authorization
 
     def refusal(self, request: ReceivedRequest) -> Reply | None:
-        return None if request.path == self.path else Reply(404, b"404 page not found\n")
+        if request.path.partition("?")[0] != self.path:
+            return Reply(404, b"404 page not found\n")
+        if self.authorization and request.headers.get("authorization") != self.authorization:
+            return Reply(401, b"authentication error: invalid credentials\n")
+        if not json.loads(body_of(request))["streams"] and "/insert/" not in self.path:
+            return Reply(422, b"error at least one valid stream is required for ingestion\n")
+        return None
 
     def parse(self, body: bytes) -> list[dict[str, Any]]:
         found = []
@@ -118,6 +130,7 @@ class FakeElasticsearch(FakeLineReceiver):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.ids: dict[str, dict[str, Any]] = {}
+        self.authorization: str | None = None
         self.statuses: list[int] = []
         """Statuses of the next operations, instead of success."""
 
@@ -126,6 +139,9 @@ class FakeElasticsearch(FakeLineReceiver):
         return None if is_bulk else Reply(400, b"no bulk request")
 
     def respond(self, request: ReceivedRequest) -> Reply:
+        if request.method == "GET" and request.path == "/":
+            is_known = request.headers.get("authorization") == self.authorization
+            return Reply.json({"version": {"number": "9.2.0"}}) if is_known else Reply(401, b"unable to authenticate")
         if refusal := self.refusal(request):
             return refusal
         *rows, last = body_of(request).split(b"\n")

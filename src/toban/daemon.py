@@ -95,7 +95,7 @@ async def open_daemon(
         tools = CollectorTools(http, clock, meters, ShopConnections(None, None), state=state)
         access = await open_access(stack, state, settings.data, clock, meters)
         logs = await stack.enter_async_context(
-            open_logs(settings.logs, settings.data / "logs", tools.pushed, clock, meters)
+            open_logs(settings.logs, settings.data / "logs", http, tools.pushed, clock, meters)
         )
         foundation = _open_foundation(settings, state, engines, logs, errors, access, web, tools)
         reloads = ReloadService(read or (lambda: settings), partial(write_audit_entry, state), clock, meters)

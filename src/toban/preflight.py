@@ -9,15 +9,19 @@ from typing import Final
 from toban.collect import default_collectors
 from toban.collect.preflight import ProbeResult, probe
 from toban.core.clock import SystemClock
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import CollectError, DeliveryError
+from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
 from toban.core.redaction import redact_url
 from toban.health.checks import UnavailableCheck, checks, unreported
 from toban.incidents.schedule_report import schedule_problems
 from toban.incidents.schedule_service import read_schedule
+from toban.logs.outside.assembly import OutsideTools, check_outside
+from toban.logs.sink import SinkTools
 from toban.logs.tail.preflight import PatternCheck, check_files
 from toban.notify.assembly import policy
-from toban.notify.channel import ChannelTools, ConnectionCheck
+from toban.notify.channel import ChannelTools
 from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
@@ -110,6 +114,40 @@ async def check_streams(settings: Settings) -> list[tuple[str, str]]:
 async def check_log_files(settings: Settings) -> list[PatternCheck]:
     """Try each pattern of log files."""
     return await asyncio.to_thread(check_files, settings.logs.files)
+
+
+async def check_log_sinks(settings: Settings) -> list[tuple[str, ConnectionCheck]]:
+    """Try each sink of log lines as far as that goes without sending a line."""
+    sinks, clock = settings.log_sinks, SystemClock()
+    async with open_http_client() as http:
+        checks = await asyncio.gather(*(sink.check_connection(SinkTools(http, clock)) for sink in sinks.values()))
+    return list(zip(sinks, checks, strict=True))
+
+
+async def check_outside_logs(settings: Settings) -> list[tuple[str, str]]:
+    """Try the outside log engine; return what is wrong with it, or nothing."""
+    outside = settings.logs.outside
+    if not outside:
+        return []
+    async with open_http_client() as http:
+        error = await check_outside(outside, OutsideTools(http, SystemClock(), MetricRegistry()))
+    return [(redact_url(outside.url), error)]
+
+
+def not_sent_outside(settings: Settings) -> str:
+    """Say which lines will be missing in the outside log engine, for no sink sends them; empty where all are sent."""
+    outside = settings.logs.outside
+    if not outside:
+        return ""
+    sinks = [sink for sink in settings.log_sinks.values() if sink.kind == outside.kind]
+    if not sinks:
+        return (
+            f"No log sink of the kind {outside.kind} sends lines to logs.outside: add one, unless a shipper does that."
+        )
+    if any(sink.level is LogLevel.DEBUG for sink in sinks):
+        return ""
+    levels = ", ".join(f"log_sinks.{sink.name} has level: {sink.level}" for sink in sinks)
+    return f"Less severe lines are not sent to logs.outside, and are gone when toban deletes them: {levels}."
 
 
 async def check_schedule(settings: Settings) -> list[str]:

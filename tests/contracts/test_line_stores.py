@@ -46,7 +46,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LineStore]
 @pytest.mark.parametrize("direction", Direction)
 async def test_lines_are_found(store: LineStore, query: str, places: list[int], direction: Direction):
     async with LogqlEngine(store) as engine:
-        found = await engine.lines(LineSearch(parse_search(query), AT, AT + HOUR, 100, direction))
+        found = (await engine.lines(LineSearch(parse_search(query), AT, AT + HOUR, 100, direction))).lines
     lines = [LINES[place] for place in places]
     assert [it.stored.line for it in found] == (lines if direction is Direction.FORWARD else lines[::-1])
 
@@ -54,7 +54,7 @@ async def test_lines_are_found(store: LineStore, query: str, places: list[int], 
 async def test_a_search_goes_on_from_a_position(store: LineStore):
     async with LogqlEngine(store) as engine:
         wanted = LineSearch(parse_search(""), AT, AT + HOUR, 2, before=LinePosition(AT + 4000, 4))
-        assert [it.position.number for it in await engine.lines(wanted)] == [3, 2]
+        assert [it.position.number for it in (await engine.lines(wanted)).lines] == [3, 2]
 
 
 async def test_lines_and_bytes_are_counted(store: LineStore):

@@ -1,11 +1,16 @@
 """Log lines in the whole program: pushed, searched, followed."""
 
+import asyncio
 import json
+import re
 import socket
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 
+from tests.fake_log_engines import FakeLokiEngine
 from tests.program import eventually, toban
 
 
@@ -139,3 +144,68 @@ def test_a_web_socket_takes_no_large_messages(tmp_path):
             except ConnectionError:
                 pass  # it was closed before everything was sent
         assert program.get("/loki/api/v1/status/buildinfo")[0] == 200
+
+
+OLD = "payment declined long ago"
+
+
+def search_inside_and_outside(folder: Path, loki_url: str, break_loki: Callable[[], None]) -> None:
+    """Search from the terminal, by both APIs and on the page, while Loki answers and while it does not."""
+    old = {
+        "streams": [{"stream": {"service": "api", "level": "error"}, "values": [[str(long_ago()), OLD, {"rows": "3"}]]}]
+    }
+    push(loki_url, old)
+    config = folder / "toban.yaml"
+    config.write_text(
+        f"log_sinks:\n  loki: {{kind: loki, url: '{loki_url}'}}\nlogs:\n  outside: {{kind: loki, url: '{loki_url}'}}\n"
+    )
+    with toban(folder / "data", "--listen", "127.0.0.1:0", "--config", str(config)) as program:
+        program.post("/api/logs", b'{"level":"error","message":"payment declined just now","service":"api"}')
+        checked = program.run("check", "--config", str(config)).stdout
+        assert re.search(r"Outside log engine:\n● +http://127\.0\.0\.1:\d+ +answers queries", checked), checked
+        assert re.search(r"Log sinks:\n● +loki +takes these credentials", checked), checked
+
+        shown = program.run("logs", "payment").stdout.splitlines()
+        assert [line.partition(": ")[2] for line in shown] == [f"{OLD}  rows=3", "payment declined just now"]
+        query = {"query": '{level="error"}', "start": str(long_ago() // 10**9 - 60), "limit": "10"}
+        found = loki(program, "query_range", **query)
+        assert (len(found["data"]["result"]), "warnings" in found) == (2, False)
+        assert "searched in the outside engine" in program.get("/logs?from=now-100d&query=payment")[1]
+        assert OLD in program.get("/logs?from=now-100d&query=payment")[1]
+
+        break_loki()
+        result = program.run("logs", "payment")
+        assert "could not be searched: loki at http://127.0.0.1" in result.stderr
+        assert [line.partition(": ")[2] for line in result.stdout.splitlines()] == ["payment declined just now"]
+        assert "could not be searched" in loki(program, "query_range", **query)["warnings"][0]
+        (missing,) = program.json("/api/logs", query="payment")["missing"]
+        assert "answered 401" in missing["reason"]
+        page = program.get("/logs?from=now-100d&query=payment")[1]
+        assert "could not be searched and are missing here" in page
+        assert "Not all lines are counted" in page
+        assert "payment declined just now" in page
+        checked = program.run("check", "--config", str(config))
+        assert (checked.returncode, checked.stdout.count("answered 401")) == (1, 2), checked.stdout
+
+
+def long_ago() -> int:
+    """Return a time of 90 days ago, in nanoseconds, the same during a day."""
+    return (time.time_ns() // 86_400_000_000_000 - 90) * 86_400_000_000_000
+
+
+def push(url: str, content: object) -> None:
+    request = urllib.request.Request(
+        f"{url}/loki/api/v1/push", json.dumps(content).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert response.status == 204
+
+
+async def test_lines_that_only_loki_has_are_found_and_named_while_it_fails(tmp_path):
+    async with FakeLokiEngine() as fake_loki:
+
+        def break_loki() -> None:
+            fake_loki.authorization = "Bearer another"
+
+        await asyncio.to_thread(search_inside_and_outside, tmp_path, fake_loki.url, break_loki)
+        assert {text for _, _, text, _ in fake_loki.lines} == {OLD, "payment declined just now"}

@@ -17,6 +17,7 @@ from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LineStore
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.rule_engine import LIMITS, LogRuleEngine
+from toban.logs.outside.assembly import OutsideTools
 from toban.logs.pipeline import LogPipeline
 from toban.logs.push.receiver import LogPushReceiver
 from toban.logs.settings import LogSettings, RedactionSettings
@@ -24,6 +25,7 @@ from toban.logs.shipping import LineShipper
 from toban.logs.sink import Sink, SinkTools
 from toban.logs.store.store import EmbeddedLineStore
 from toban.logs.tail.service import FileTail
+from toban.logs.tiered_log_engine import TieredLogEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +34,41 @@ class Logs:
 
     store: LineStore
     pipeline: LogPipeline
-    engine: LogqlEngine
+    engine: TieredLogEngine
     rules: LogRuleEngine
     feed: LineFeed
     receiver: LogPushReceiver
+    outside: OutsideTools
 
     def configure(self, settings: LogSettings) -> None:
-        """Redact, count and accept under other settings; those of the store change at a restart only."""
-        self.pipeline.redactor = _redactor(settings.redaction)
+        """Redact, count, accept and search under other settings; those of the store change at a restart only."""
+        redactor = _redactor(settings.redaction)
+        self.engine.outside = self.outside.engine(settings.outside, redactor)
+        self.pipeline.redactor = redactor
         self.pipeline.metrics.configure(settings.metrics)
         self.receiver.retention = settings.retention
 
 
 @asynccontextmanager
 async def open_logs(
-    settings: LogSettings, folder: Path, pushed: MetricRegistry, clock: Clock, meters: MetricRegistry
+    settings: LogSettings,
+    folder: Path,
+    http: httpx2.AsyncClient,
+    pushed: MetricRegistry,
+    clock: Clock,
+    meters: MetricRegistry,
 ) -> AsyncIterator[Logs]:
     """Open the store in a folder; ``pushed`` counts the shop's lines. Raises ``StoreError``."""
     with EmbeddedLineStore(folder, settings, clock, meters) as store:
         feed = LineFeed()
         metrics = LineMetrics(settings.metrics, pushed, meters)
-        pipeline = LogPipeline(store, _redactor(settings.redaction), metrics, feed.publish, pushed, clock, meters)
-        async with LogqlEngine(store) as engine, LogqlEngine(store, LIMITS, threads=1) as for_rules:
+        redactor = _redactor(settings.redaction)
+        pipeline = LogPipeline(store, redactor, metrics, feed.publish, pushed, clock, meters)
+        outside = OutsideTools(http, clock, meters)
+        async with LogqlEngine(store) as embedded, LogqlEngine(store, LIMITS, threads=1) as for_rules:
+            engine = TieredLogEngine(embedded, outside.engine(settings.outside, redactor))
             receiver = LogPushReceiver(pipeline, settings.retention, clock)
-            yield Logs(store, pipeline, engine, LogRuleEngine(for_rules), feed, receiver)
+            yield Logs(store, pipeline, engine, LogRuleEngine(for_rules), feed, receiver, outside)
 
 
 def _redactor(settings: RedactionSettings) -> LineRedactor:

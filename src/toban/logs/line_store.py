@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from toban.core.log_line import LogLine, LogStream
 
@@ -22,6 +22,10 @@ class LinePosition(NamedTuple):
     def nanoseconds(self) -> int:
         """The time for clients of Loki, which differs within a millisecond."""
         return self.at * 1_000_000 + self.number % 1_000_000
+
+
+LAST_NUMBER: Final = 2**62
+"""A number that no line reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,14 @@ class LineStore(Protocol):
 
     def report(self) -> StoreReport:
         """Return what the store holds."""
+        ...
+
+    def kept_since(self) -> int | None:
+        """
+        Return the time (milliseconds) from which on no line was deleted; None where no line was ever stored.
+
+        Older lines may be here, those that came late, but not all.
+        """
         ...
 
     def maintain(self, now: int) -> None:

@@ -9,9 +9,8 @@ import orjson
 
 from toban.core.config_types import Address, Secret, Text
 from toban.logs.line_store import StoredLine
-from toban.logs.sink import HttpSink, SinkRequest
-from toban.logs.text_fields import metadata
-from toban.logs.text_filter import shown_text
+from toban.logs.outside.line_mapping import outside_line
+from toban.logs.sink import HttpSink, SinkProbe, SinkRequest
 
 
 class LokiPushSink(HttpSink, ABC):
@@ -47,10 +46,18 @@ class LokiPushSink(HttpSink, ABC):
         """Return lines by stream, in the order of time in each."""
         streams: dict[tuple[tuple[str, str], ...], list[list[object]]] = {}
         for stored in sorted(lines, key=lambda it: it.position):
-            found = {name: value for name, value in stored.line.stream._asdict().items() if value}
-            values = streams.setdefault(tuple(sorted({**self.labels, **found}.items())), [])
-            values.append([str(stored.position.nanoseconds), shown_text(stored.line), metadata(stored.line)])
+            line = outside_line(stored.line, stored.position.nanoseconds, self.labels)
+            values = streams.setdefault(tuple(sorted(line.stream.items())), [])
+            values.append([str(line.at), line.text, line.metadata])
         body = orjson.dumps({"streams": [{"stream": dict(key), "values": it} for key, it in streams.items()]})
+        return self._request(body)
+
+    def probe(self) -> SinkProbe:
+        """Return a push of no streams: Loki rejects it with 422 where it takes the credentials."""
+        understood = {400: "stream", 422: "stream"}
+        return SinkProbe(self._request(b'{"streams":[]}'), "takes these credentials", understood=understood)
+
+    def _request(self, body: bytes) -> SinkRequest:
         headers: dict[str, str] = {self.tenant_header: self.tenant} if self.tenant else {}
         if self.user and self.password:
             pair = f"{self.user}:{self.password.get_secret_value()}"

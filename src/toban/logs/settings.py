@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
 from toban.logs.custom_metric_settings import LineMetricSettings, distinct_metrics
 from toban.logs.line_parser import AUTO, PARSERS
+from toban.logs.outside.settings import OutsideLogSettings
 
 
 def _nats(value: str) -> str:
@@ -118,6 +119,13 @@ class LogSettings(Section):
 
     files: Annotated[tuple[LogFiles, ...], AfterValidator(_distinct)] = ()
     """Log files of the shop's processes on this machine."""
+
+    outside: OutsideLogSettings | None = None
+    """
+    A Loki or VictoriaLogs that keeps lines for longer: searches for lines that toban has deleted go there.
+
+    Name it among `log_sinks` too: these send the lines.
+    """
 
     metrics: Annotated[tuple[LineMetricSettings, ...], AfterValidator(distinct_metrics)] = ()
     """Metrics of your own, made from log lines; 50 at most."""

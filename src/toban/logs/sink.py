@@ -13,8 +13,9 @@ import orjson
 
 from toban.core.backoff import RETRYABLE_STATUSES, retry_after
 from toban.core.config_types import Duration
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError, ResponseTooLargeError
-from toban.core.http_client import error_reason, read_body_start
+from toban.core.http_client import error_reason, read_body_start, request_timeout
 from toban.core.log_line import LogLevel
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock
@@ -24,6 +25,17 @@ from toban.logs.line_store import StoredLine
 
 MAX_RESPONSE: Final = 2**20
 """Bytes of a response that are read: a bulk request is answered line by line."""
+
+CHECK_SECONDS: Final = 10.0
+"""Seconds that `toban check` waits for a receiver."""
+
+REMEDIES: Final = {
+    401: ": check the key or the password",
+    403: ": check what the key or the user may do",
+    404: ": check the URL: it is that of the server, without a path",
+    429: ": the service has too many requests: try again later",
+}
+"""What to do, by status."""
 
 WAITING_STATUSES: Final = frozenset({401, 403, 404, 405, 407})
 """Statuses below 500 that are no fault of the lines: they wait until somebody mends the settings."""
@@ -69,6 +81,10 @@ class Sink(Plugin, ABC):
         never be taken: then they are sent in smaller parts.
         """
 
+    @abstractmethod
+    async def check_connection(self, tools: SinkTools) -> ConnectionCheck:
+        """Try it as far as that goes without sending a line, for `toban check`. Raises nothing of its own."""
+
     async def close(self) -> None:
         """Close what it has opened."""
         return
@@ -82,6 +98,21 @@ class SinkRequest:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class SinkProbe:
+    """
+    A request that stores nothing, and what its success proves.
+
+    ``understood`` are statuses with which the receiver says that it knows the sender, and why it does nothing: what its
+    response must contain then, for a proxy has other reasons.
+    """
+
+    request: SinkRequest
+    proves: str
+    method: str = "POST"
+    understood: Mapping[int, str] = field(default_factory=dict)
 
 
 class HttpSink(Sink, ABC):
@@ -98,8 +129,44 @@ class HttpSink(Sink, ABC):
         """Return the request for lines."""
 
     @abstractmethod
+    def probe(self) -> SinkProbe | str:
+        """Return the request that tries the receiver; where it has none, what is known without one."""
+
+    @abstractmethod
     def secrets(self) -> Sequence[str]:
         """Return what no error may show."""
+
+    async def check_connection(self, tools: SinkTools) -> ConnectionCheck:
+        """Send the request that stores nothing."""
+        probe = self.probe()
+        if isinstance(probe, str):
+            return ConnectionCheck(ok=True, message=probe)
+        request, shown = probe.request, redact_url(probe.request.url)
+        seconds = min(self.timeout.total_seconds(), CHECK_SECONDS)
+        sent = {**({"content-type": request.content_type} if request.body else {}), **request.headers}
+        try:
+            async with (
+                request_timeout(seconds) as progress,
+                tools.http.stream(
+                    probe.method,
+                    request.url,
+                    content=request.body or None,
+                    headers=sent,
+                    timeout=progress.timeout,
+                    extensions={"trace": progress.trace},
+                ) as response,
+            ):
+                received = await read_body_start(response, 500)
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
+            reason = safe_text(error_reason(error), self.secrets())
+            return ConnectionCheck(ok=False, message=f"{shown}: {reason}: check the address")
+        content = received.decode("utf-8", "replace")
+        is_understood = any(response.status_code == it and part in content for it, part in probe.understood.items())
+        if response.is_success or is_understood:
+            return ConnectionCheck(ok=True, message=probe.proves)
+        text = safe_text(content, self.secrets())
+        answered = f"{shown} answered {response.status_code}{f': {text}' if text else ''}"
+        return ConnectionCheck(ok=False, message=f"{answered}{REMEDIES.get(response.status_code, '')}")
 
     def rejected(self, response: Any, lines: Sequence[StoredLine]) -> Mapping[str, int]:
         """

@@ -10,6 +10,7 @@ import httpx2
 from pydantic import SecretStr
 
 from toban.core.config_types import Duration
+from toban.core.connection_check import ConnectionCheck
 from toban.core.notification import Notification
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock
@@ -37,14 +38,6 @@ class ChannelTools:
 
     attempt: DeliveryAttempt = field(default_factory=DeliveryAttempt)
     """This attempt alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionCheck:
-    """How far a channel could be checked without sending: whether that failed, and a sentence that says how far."""
-
-    ok: bool
-    message: str
 
 
 SecretFile = Callable[[str, SecretStr], str]

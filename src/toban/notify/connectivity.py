@@ -3,8 +3,8 @@
 import asyncio
 from urllib.parse import urlsplit
 
+from toban.core.connection_check import ConnectionCheck
 from toban.core.http_client import client_context, error_reason
-from toban.notify.channel import ConnectionCheck
 
 PATIENCE = 5
 """Seconds."""

@@ -95,13 +95,14 @@ def parse_response(status: int, body: bytes, at: int) -> QueryResult:
         warnings, infos = tuple(content.get("warnings") or ()), tuple(content.get("infos") or ())
         if result_type is ResultType.STRING:
             return QueryResult(result_type, text=str(result[1]), at=at, warnings=warnings, infos=infos)
-        return QueryResult(result_type, _series(result_type, result), at=at, warnings=warnings, infos=infos)
+        return QueryResult(result_type, result_series(result_type, result), at=at, warnings=warnings, infos=infos)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         beginning = " ".join(body[:200].decode(errors="replace").split())
         raise StoreError(f"the remote engine answered {status} with an invalid response: {beginning}") from error
 
 
-def _series(result_type: ResultType, result: Any) -> tuple[ResultSeries, ...]:
+def result_series(result_type: ResultType, result: Any) -> tuple[ResultSeries, ...]:
+    """Return the series of a result in JSON of the HTTP API of Prometheus or Loki; times are seconds there."""
     if result_type is ResultType.SCALAR:
         return (_points({}, [result]),)
     if result_type is ResultType.VECTOR:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -13,11 +12,11 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from toban.access.permissions import Permission
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryTimeoutError, StoreError, TobanError
 from toban.core.ports import Clock
-from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.parser import parse, parse_log_query, parse_matchers
-from toban.logs.logql.search import LineSearch
-from toban.logs.logql.statistics import Group, Volume, detected_fields, matching_streams, volumes
+from toban.logs.logql.search import LineSearch, MissingLines
+from toban.logs.logql.statistics import FoundStreams, FoundVolumes, Group, detected_fields
 from toban.logs.logql.syntax_tree import LogQuery
+from toban.logs.tiered_log_engine import TieredLogEngine
 from toban.web.disconnect import cancel_on_disconnect
 from toban.web.endpoint import FORM, Endpoint
 from toban.web.fair_streaming import FairStreaming
@@ -43,8 +42,6 @@ MAX_FIELDS: Final = 1_000
 """How many fields are detected, by default and at most."""
 FIELD_LINES: Final = 1_000
 """In how many of the newest lines fields are detected."""
-MAX_VOLUMES: Final = 100_000
-"""How many volumes, of groups and steps, a query may have."""
 
 Handler = Callable[[LokiParameters, Request], Coroutine[Any, Any, Response]]
 
@@ -52,7 +49,7 @@ Handler = Callable[[LokiParameters, Request], Coroutine[Any, Any, Response]]
 class LokiApi:
     """Responds as Loki does, so that Grafana and logcli work with toban."""
 
-    def __init__(self, engine: LogqlEngine, clock: Clock, turns: FairStreaming) -> None:
+    def __init__(self, engine: TieredLogEngine, clock: Clock, turns: FairStreaming) -> None:
         self._engine = engine
         self._clock = clock
         self._turns = turns
@@ -83,7 +80,7 @@ class LokiApi:
         start, end = parameters.range()
         query = parse(parameters.text("query"))
         if isinstance(query, LogQuery):
-            lines = await self._engine.lines(
+            found = await self._engine.lines(
                 LineSearch(
                     query,
                     start // MILLISECOND,
@@ -94,8 +91,9 @@ class LokiApi:
                 )
             )
             categorize = _categorizes(request)
-            found = await asyncio.to_thread(streams, lines, categorize=categorize)
-            return self._streamed(written_lines(found, categorize=categorize))
+            by_stream = await asyncio.to_thread(streams, found.lines, categorize=categorize)
+            warnings = [it.warning for it in found.missing]
+            return self._streamed(written_lines(by_stream, warnings, categorize=categorize))
         step = parameters.step(start, end)
         # Loki aligns both ends to the step too.
         first = start // MILLISECOND // step * step
@@ -113,37 +111,41 @@ class LokiApi:
     async def labels(self, parameters: LokiParameters, request: Request) -> Response:
         """Return the names of labels."""
         found = await self._streams(parameters, "query")
-        return JsonResponse(success(sorted({name for labels in found for name in labels})))
+        return _listed(sorted({name for labels in found.labels for name in labels}), found.missing)
 
     async def label_values(self, parameters: LokiParameters, request: Request) -> Response:
         """Return the values of a label."""
         name = request.path_params["name"]
         found = await self._streams(parameters, "query")
-        return JsonResponse(success(sorted({labels[name] for labels in found if name in labels})))
+        return _listed(sorted({labels[name] for labels in found.labels if name in labels}), found.missing)
 
     async def series(self, parameters: LokiParameters, request: Request) -> Response:
         """Return the label sets of streams."""
-        return JsonResponse(success(await self._streams(parameters, "match[]", "match")))
+        found = await self._streams(parameters, "match[]", "match")
+        return _listed([dict(labels) for labels in found.labels], found.missing)
 
     async def stats(self, parameters: LokiParameters, request: Request) -> Response:
         """Return how many streams, lines and bytes a selector chooses."""
         start, end = parameters.milliseconds()
         found = await self._volumes(parameters, (), start, end, max(end - start, 1))
-        count = len({group for group, _ in found})
-        lines, size = (sum(getattr(volume, name) for volume in found.values()) for name in ("lines", "bytes"))
-        return JsonResponse({"streams": count, "chunks": count, "entries": lines, "bytes": size})
+        count = len({group for group, _ in found.volumes})
+        lines, size = (sum(getattr(volume, name) for volume in found.volumes.values()) for name in ("lines", "bytes"))
+        return JsonResponse(
+            {"streams": count, "chunks": count, "entries": lines, "bytes": size, **_warnings(found.missing)}
+        )
 
     async def volume(self, parameters: LokiParameters, request: Request) -> Response:
         """Return the bytes of each group of streams."""
         start, end = parameters.milliseconds()
         groups: dict[Group, int] = {}
-        for (group, _), volume in (await self._volume_groups(parameters, start, end, max(end - start, 1))).items():
+        found = await self._volume_groups(parameters, start, end, max(end - start, 1))
+        for (group, _), volume in found.volumes.items():
             groups[group] = groups.get(group, 0) + volume.bytes
         largest = sorted(groups.items(), key=lambda pair: (-pair[1], pair[0]))[: parameters.limit()]
         result = [
             {"metric": dict(group), "value": [timestamp_seconds(end), sample_text(size)]} for group, size in largest
         ]
-        return JsonResponse({"status": "success", "data": {"resultType": "vector", "result": result, "stats": {}}})
+        return _volumes("vector", result, found.missing)
 
     async def volume_range(self, parameters: LokiParameters, request: Request) -> Response:
         """Return the bytes of each group of streams, step by step; the time is the end of the step."""
@@ -152,7 +154,8 @@ class LokiApi:
         if (end - start) // step > self._engine.limits.steps:
             raise BadQueryError(TOO_MANY_STEPS)
         groups: dict[Group, dict[int, int]] = {}
-        for (group, at), volume in (await self._volume_groups(parameters, start, end, step)).items():
+        found = await self._volume_groups(parameters, start, end, step)
+        for (group, at), volume in found.volumes.items():
             points = groups.setdefault(group, {})
             points[at + step] = points.get(at + step, 0) + volume.bytes
         largest = sorted(groups.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))
@@ -163,19 +166,19 @@ class LokiApi:
             }
             for group, points in largest[: parameters.limit()]
         ]
-        return JsonResponse({"status": "success", "data": {"resultType": "matrix", "result": result, "stats": {}}})
+        return _volumes("matrix", result, found.missing)
 
     async def detected_fields(self, parameters: LokiParameters, request: Request) -> Response:
         """Return the fields of the newest lines that a query finds."""
         start, end = parameters.milliseconds()
         limit = min(parameters.limit(MAX_FIELDS), MAX_FIELDS)
         query = parse_log_query(parameters.text("query"))
-        lines = await self._engine.lines(LineSearch(query, start, end, FIELD_LINES))
+        found = await self._engine.lines(LineSearch(query, start, end, FIELD_LINES))
         fields = [
             {"label": it.name, "type": it.types.most_common(1)[0][0], "cardinality": len(it.values), "parsers": []}
-            for it in await asyncio.to_thread(detected_fields, lines, limit)
+            for it in await asyncio.to_thread(detected_fields, found.lines, limit)
         ]
-        return JsonResponse({"fields": fields, "limit": limit})
+        return JsonResponse({"fields": fields, "limit": limit, **_warnings(found.missing)})
 
     async def build(self, request: Request) -> Response:
         """Return the version of Loki with which toban is compatible."""
@@ -186,41 +189,30 @@ class LokiApi:
         """Return that lines can be searched."""
         return PlainTextResponse("ready\n")
 
-    async def _streams(self, parameters: LokiParameters, *names: str) -> list[dict[str, str]]:
+    async def _streams(self, parameters: LokiParameters, *names: str) -> FoundStreams:
         """Return the label sets of streams that the selectors of some parameters choose."""
         selectors = [parse_matchers(text) for text in parameters.texts(*names) if text]
         start, end = parameters.milliseconds()
-        found = await self._engine.call(lambda store: matching_streams(store, selectors, start, end))
-        return [dict(labels) for labels in found]
+        return await self._engine.streams(selectors, start, end)
 
-    async def _volume_groups(
-        self, parameters: LokiParameters, start: int, end: int, step: int
-    ) -> dict[tuple[Group, int], Volume]:
+    async def _volume_groups(self, parameters: LokiParameters, start: int, end: int, step: int) -> FoundVolumes:
         """Return volumes by the labels that a client wants, by default those of its selector; or by labels alone."""
         matchers = parse_matchers(parameters.text("query"))
         names = [name for name in parameters.text("targetLabels").split(",") if name] or [it.name for it in matchers]
         found = await self._volumes(parameters, names, start, end, step)
         if parameters.text("aggregateBy") != "labels":
             return found
-        by_name: dict[tuple[Group, int], Volume] = {}
-        for (group, at), volume in found.items():
+        by_name = FoundVolumes({}, found.missing)
+        for (group, at), volume in found.volumes.items():
             for name, _ in group:
-                by_name.setdefault((((name, ""),), at), Volume()).add(volume)
+                by_name.add({(((name, ""),), at): volume})
         return by_name
 
     async def _volumes(
         self, parameters: LokiParameters, names: Sequence[str], start: int, end: int, step: int
-    ) -> dict[tuple[Group, int], Volume]:
+    ) -> FoundVolumes:
         matchers = parse_matchers(parameters.text("query"))
-        found: dict[tuple[Group, int], Volume] = {}
-        slices = self._engine.slices(lambda store, check: volumes(store, matchers, names, start, end, step, check))
-        async with aclosing(slices):
-            async for part in slices:
-                for key, volume in part.items():
-                    found.setdefault(key, Volume()).add(volume)
-                if len(found) > MAX_VOLUMES:
-                    raise BadQueryError(f"more than {MAX_VOLUMES} volumes: ask for a larger step or fewer labels")
-        return found
+        return await self._engine.volumes(matchers, names, start, end, step)
 
     def _streamed(self, written: Iterator[bytes]) -> Response:
         """Return a result: at once where it is small, else piece by piece."""
@@ -241,6 +233,20 @@ class LokiApi:
                 return query_error(error)
 
         return endpoint
+
+
+def _listed(data: Sequence[Any], missing: Sequence[MissingLines]) -> Response:
+    return JsonResponse({**success(data), **_warnings(missing)})
+
+
+def _volumes(kind: str, result: Sequence[Any], missing: Sequence[MissingLines]) -> Response:
+    data = {"resultType": kind, "result": result, "stats": {}}
+    return JsonResponse({**success(data), **_warnings(missing)})
+
+
+def _warnings(missing: Sequence[MissingLines]) -> dict[str, Any]:
+    """Return what could not be searched, as Loki's responses have warnings."""
+    return {"warnings": [it.warning for it in missing]} if missing else {}
 
 
 def _categorizes(request: Request) -> bool:

@@ -42,9 +42,9 @@ def value(line: FoundLine, *, categorize: bool) -> list[Any]:
     return entry
 
 
-def written_lines(found: Streams, *, categorize: bool) -> Iterator[bytes]:
+def written_lines(found: Streams, warnings: Sequence[str] = (), *, categorize: bool) -> Iterator[bytes]:
     """Write the response to a query for lines."""
-    yield b'{"status":"success","data":{"resultType":"streams",'
+    yield b'{"status":"success",%s"data":{"resultType":"streams",' % _warnings(warnings)
     if categorize:
         yield b'"encodingFlags":["categorize-labels"],'
     yield b'"result":['
@@ -61,9 +61,14 @@ def written_lines(found: Streams, *, categorize: bool) -> Iterator[bytes]:
 
 def written_result(result: QueryResult) -> Iterator[bytes]:
     """Write the response to a query for series."""
-    yield b'{"status":"success","data":{"resultType":%s,"result":' % orjson.dumps(result.type.value)
+    kind = orjson.dumps(result.type.value)
+    yield b'{"status":"success",%s"data":{"resultType":%s,"result":' % (_warnings(result.warnings), kind)
     if result.type is ResultType.SCALAR:
         yield orjson.dumps((timestamp_seconds(result.at), scalar_text(result.series[0].last)))
     else:
         yield from series_array(result.series, single=result.type is ResultType.VECTOR)
     yield b',"stats":{}}}'
+
+
+def _warnings(warnings: Sequence[str]) -> bytes:
+    return b'"warnings":%s,' % orjson.dumps(warnings) if warnings else b""

@@ -16,10 +16,10 @@ from toban.access.permissions import Permission
 from toban.core.errors import BadQueryError, TobanError
 from toban.core.ports import Clock
 from toban.logs.line_feed import LineFeed, NewLines
-from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.parser import parse_log_query
 from toban.logs.logql.search import FoundLine, LineSearch
 from toban.logs.logql.syntax_tree import LogQuery
+from toban.logs.tiered_log_engine import TieredLogEngine
 from toban.web.endpoint import Endpoint, is_still_permitted, permissions, principal, unauthorized
 from toban.web.loki_api import query_error
 from toban.web.loki_json import streams, value
@@ -33,7 +33,7 @@ MAX_DELAY: Final = timedelta(seconds=5)
 class LokiTail:
     """Streams the newest lines that a query finds, then new ones."""
 
-    def __init__(self, engine: LogqlEngine, feed: LineFeed, clock: Clock) -> None:
+    def __init__(self, engine: TieredLogEngine, feed: LineFeed, clock: Clock) -> None:
         self._engine = engine
         self._feed = feed
         self._clock = clock
@@ -57,7 +57,7 @@ class LokiTail:
             wanted = self._history(parameters, query)
             with self._feed.subscribe(query) as subscription:
                 # Subscribed before the search: no line is lost between the two.
-                history = await self._engine.lines(wanted)
+                history = (await self._engine.lines(wanted)).lines
                 await socket.accept()
                 await self._send_until_closed(socket, history, subscription.new_lines())
         except TobanError as error:

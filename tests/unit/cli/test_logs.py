@@ -68,7 +68,7 @@ def toban(monkeypatch: pytest.MonkeyPatch) -> Toban:
 
 
 def page(*numbers: int, cursor: str = "") -> dict[str, object]:
-    return {"lines": [stored(it) for it in numbers], "cursor": cursor, "reached": "2026-01-01T10:00:00Z"}
+    return {"lines": [stored(it) for it in numbers], "cursor": cursor, "reached": "2026-01-01T10:00:00Z", "missing": []}
 
 
 def stored(number: int) -> dict[str, object]:
@@ -98,6 +98,18 @@ def test_a_slow_search_goes_on_until_it_has_enough(toban: Toban):
         {**asked, "limit": "2", "cursor": "a"},
         {**asked, "limit": "2", "cursor": "b"},
     ]
+
+
+@pytest.mark.parametrize("numbers", [(2, 1), ()])
+def test_lines_that_could_not_be_searched_are_named(toban: Toban, numbers: tuple[int, ...]):
+    """
+    No line at all is not reported as none being stored.
+    """
+    missing = {"start": "2025-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z", "reason": "loki answered 500"}
+    toban.pages = [{**page(*numbers), "missing": [missing]}]
+    result = CliRunner().invoke(logs.command, [])
+    assert "2025-01-01T00:00:00Z to 2026-01-01T00:00:00Z could not be searched: loki answered 500" in result.stderr
+    assert len(result.stdout.splitlines()) == len(numbers)
 
 
 def test_lines_around_the_found_ones_are_shown_once(toban: Toban):

@@ -14,6 +14,7 @@ from tests.unit.logs.logql.test_engine import AT, LINES, START, line
 from toban.core.log_line import LogLevel
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.query_limits import LogqlLimits
+from toban.logs.tiered_log_engine import TieredLogEngine
 from toban.web.auth import TrustedAccess
 from toban.web.fair_streaming import FairStreaming
 from toban.web.loki_api import LokiApi
@@ -31,7 +32,7 @@ def store() -> FakeLineStore:
 async def client(store: FakeLineStore) -> AsyncIterator[httpx2.AsyncClient]:
     clock = FakeClock(START + timedelta(minutes=1))
     async with LogqlEngine(store, LogqlLimits()) as engine:
-        app = Starlette(routes=LokiApi(engine, clock, FairStreaming()).routes())
+        app = Starlette(routes=LokiApi(TieredLogEngine(engine), clock, FairStreaming()).routes())
         transport = httpx2.ASGITransport(TrustedAccess(app))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

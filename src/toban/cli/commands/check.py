@@ -8,15 +8,19 @@ import click
 
 from toban.cli.client import config_option
 from toban.cli.formatting import align_columns, echo
+from toban.core.connection_check import ConnectionCheck
 from toban.core.lifecycle import run
 from toban.core.log_setup import configure_logging
 from toban.logs.tail.preflight import PatternCheck
 from toban.preflight import (
     check_channels,
     check_log_files,
+    check_log_sinks,
+    check_outside_logs,
     check_remote,
     check_schedule,
     check_streams,
+    not_sent_outside,
     probe_targets,
     unproven,
 )
@@ -51,23 +55,38 @@ def command(config: Path | None) -> int:
             echo(line)
     remote = run(check_remote(settings))
     logs = run(check_streams(settings))
-    for title, healthy, found in (("Remote storage:", "accepts samples", remote), ("Fly's logs:", "reachable", logs)):
+    outside = run(check_outside_logs(settings))
+    for title, healthy, found in (
+        ("Remote storage:", "accepts samples", remote),
+        ("Fly's logs:", "reachable", logs),
+        ("Outside log engine:", "answers queries", outside),
+    ):
         if found:
             echo(f"\n{title}")
         for line in align_columns(("▲" if trouble else "●", url, trouble or healthy) for url, trouble in found):
             echo(line)
+    if warning := not_sent_outside(settings):
+        echo(warning)
     files = run(check_log_files(settings))
     _show_files(files)
+    sinks = run(check_log_sinks(settings))
+    if sinks:
+        echo("\nLog sinks:")
+    _show_connections(sinks)
     proofs = run(check_channels(settings))
     echo(f"\n{sum(len(group.rules) for group in groups)} rules loaded. {_channels(len(proofs))}")
-    for line in align_columns(("●" if proof.ok else "▲", name, proof.message) for name, proof in proofs):
-        echo(line)
+    _show_connections(proofs)
     if warning := unproven(settings):
         echo(warning)
     _show_schedule(run(check_schedule(settings)))
-    all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
-    troubles = [*(trouble for _, trouble in [*remote, *logs]), *(one.errors for one in files)]
+    all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in [*proofs, *sinks])])
+    troubles = [*(trouble for _, trouble in [*remote, *logs, *outside]), *(one.errors for one in files)]
     return 0 if all_up and not any(troubles) else 1
+
+
+def _show_connections(checks: Sequence[tuple[str, ConnectionCheck]]) -> None:
+    for line in align_columns(("●" if check.ok else "▲", name, check.message) for name, check in checks):
+        echo(line)
 
 
 def _show_files(checks: Sequence[PatternCheck]) -> None:

@@ -72,29 +72,42 @@ def command(
             _follow(data, selected, times, limit, show)
         except KeyboardInterrupt:
             return
-    lines = _search(data, {**selected, **times}, limit)
+    lines, is_complete = _search(data, {**selected, **times}, limit)
     if context:
         lines = _with_context(data, lines, context)
     for line in lines:
         show(line)
-    if not lines and not as_json:
+    if not lines and not as_json and is_complete:
         echo("no lines: none of this kind is stored")
 
 
-def _search(data: Path | None, parameters: dict[str, str], limit: int) -> list[Line]:
-    """Return lines, the newest last, page by page: a slow search says how far back it has looked."""
+def _search(data: Path | None, parameters: dict[str, str], limit: int) -> tuple[list[Line], bool]:
+    """
+    Return lines, the newest last, and whether all could be searched: what could not is printed.
+
+    They come page by page: a slow search says how far back it has looked.
+    """
     found: list[Line] = []
-    cursor = ""
+    cursor, is_complete = "", True
     while True:
         page = {"cursor": cursor} if cursor else {}
         response = get("/api/logs", data, **parameters, **page, limit=str(limit - len(found)))
         found += response["lines"]
         cursor = response["cursor"]
+        is_complete = _print_missing(response) and is_complete
         if not cursor or len(found) >= limit:
             break
         if sys.stderr.isatty():
             echo(f"looked back to {response['reached'][:19]}Z ...", err=True)
-    return found[::-1]
+    return found[::-1], is_complete
+
+
+def _print_missing(response: Any) -> bool:
+    """Print which lines could not be searched, and why; return whether there are none."""
+    for it in response["missing"]:
+        times = f"{it['start'][:19]}Z to {it['end'][:19]}Z"
+        echo(escape_line(f"the lines from {times} could not be searched: {it['reason']}"), err=True)
+    return not response["missing"]
 
 
 def _with_context(data: Path | None, lines: list[Line], count: int) -> list[Line]:
@@ -102,6 +115,7 @@ def _with_context(data: Path | None, lines: list[Line], count: int) -> list[Line
     around: dict[tuple[int, ...], Line] = {}
     for line in lines:
         response = get("/api/logs", data, around=line["position"], limit=str(count))
+        _print_missing(response)
         around.update((tuple(map(int, it["position"].rsplit("-", 1))), it) for it in response["lines"])
     return [line for _, line in sorted(around.items())]
 
@@ -113,7 +127,7 @@ def _follow(data: Path | None, selected: dict[str, str], times: dict[str, str], 
         stream = events("/logs/tail", data, **selected)
         # The stream is open before the search: no line is lost between the two.
         next(stream, None)
-        for line in chain(_search(data, {**selected, **times}, MAX_LINES if shown else limit), _new_lines(stream)):
+        for line in chain(_search(data, {**selected, **times}, MAX_LINES if shown else limit)[0], _new_lines(stream)):
             if line["position"] not in shown:
                 show(line)
                 times = {"since": line["timestamp"]}

@@ -12,15 +12,17 @@ from typing import Final, Self, TypeVar
 
 import numpy as np
 
-from toban.core.errors import BadQueryError, QueryCanceledError, QueryError
+from toban.core.errors import QueryCanceledError, QueryError
 from toban.core.labels import Labels
+from toban.core.matchers import Matcher
 from toban.core.query_result import DataPresence, QueryResult, ResultSeries, ResultType
 from toban.logs.line_store import LineStore
 from toban.logs.logql.data_presence import stored_presence
 from toban.logs.logql.evaluation import Evaluation, closed
 from toban.logs.logql.parser import parse_metric_query
 from toban.logs.logql.query_limits import WAITING, LogqlLimits
-from toban.logs.logql.search import FoundLine, FoundSlice, LineSearch, search
+from toban.logs.logql.search import FoundSlice, LineSearch, joined, search
+from toban.logs.logql.statistics import FoundStreams, FoundVolumes, matching_streams, volumes
 from toban.logs.logql.syntax_tree import MetricQuery, NumberLiteral
 from toban.logs.logql.vectors import Vector
 from toban.logs.logql.windows import Times
@@ -80,7 +82,7 @@ class LogqlEngine:
         """
         root = parse_metric_query(query)
         if isinstance(root, NumberLiteral):
-            return _scalar(root, at)
+            return scalar_of(root, at)
         times = np.array([at], np.int64)
         return await self._evaluate(root, times, ResultType.VECTOR, time_limit)
 
@@ -89,17 +91,7 @@ class LogqlEngine:
     ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds)."""
         root = parse_metric_query(query)
-        if step <= 0:
-            raise BadQueryError(
-                "zero or negative query resolution step widths are not accepted. Try a positive integer"
-            )
-        if end < start:
-            raise BadQueryError("end timestamp must not be before start time")
-        if (end - start) // step > self.limits.steps:
-            raise BadQueryError(
-                f"exceeded maximum resolution of {self.limits.steps:,} points per timeseries. "
-                "Try decreasing the query resolution (?step=XX)"
-            )
+        self.limits.check_range(start, end, step)
         return await self.evaluate(root, start, end, step, time_limit=time_limit)
 
     async def evaluate(
@@ -127,15 +119,37 @@ class LogqlEngine:
             async for part in slices:
                 yield part
 
-    async def lines(self, wanted: LineSearch, *, time_limit: timedelta | None = None) -> Sequence[FoundLine]:
+    async def lines(self, wanted: LineSearch, *, time_limit: timedelta | None = None) -> FoundSlice:
         """Return all lines of a search together."""
-        found, size = list[FoundLine](), 0
-        async with aclosing(self.search(wanted, time_limit=time_limit)) as slices:
+        return await joined(self.search(wanted, time_limit=time_limit), self.limits)
+
+    async def streams(self, selectors: Sequence[Sequence[Matcher]], start: int, end: int) -> FoundStreams:
+        """Return the labels of the streams that any selector chooses, of all streams without a selector."""
+        async with self._admitted(None):
+            labels = await asyncio.wrap_future(
+                self._threads.submit(matching_streams, self._store, selectors, start, end)
+            )
+        return FoundStreams(labels)
+
+    async def volumes(
+        self, matchers: tuple[Matcher, ...], names: Sequence[str], start: int, end: int, step: int
+    ) -> FoundVolumes:
+        """
+        Return the volumes of streams that have the same values of some labels, by step of time (milliseconds).
+
+        Without names each stream is a group.
+        """
+        found = FoundVolumes({})
+        slices = self.slices(lambda store, check: volumes(store, matchers, names, start, end, step, check))
+        async with aclosing(slices):
             async for part in slices:
-                found += part.lines
-                size += sum(len(line.text) for line in part.lines)
-                self.limits.check_bytes(size)
+                found.add(part)
         return found
+
+    async def kept_since(self) -> int | None:
+        """Return the time from which on all lines are here (`LineStore.kept_since`)."""
+        async with self._admitted(None):
+            return await asyncio.wrap_future(self._threads.submit(self._store.kept_since))
 
     async def slices(
         self,
@@ -162,11 +176,6 @@ class LogqlEngine:
                 if pending:
                     pending.add_done_callback(lambda _: _close(items))
 
-    async def call(self, work: Callable[[LineStore], T]) -> T:
-        """Run one short call of the store in the threads."""
-        async with self._admitted(None):
-            return await asyncio.wrap_future(self._threads.submit(work, self._store))
-
     async def _evaluate(
         self, root: MetricQuery, times: Times, shape: ResultType, time_limit: timedelta | None
     ) -> QueryResult:
@@ -182,9 +191,7 @@ class LogqlEngine:
     def _result(self, root: MetricQuery, times: Times, shape: ResultType, budget: QueryBudget) -> QueryResult:
         budget.check()
         vector = Evaluation(self._store, times, self.limits, budget).vector(root)
-        series = tuple(_series(vector, times))
-        self.limits.check_series(len(series))
-        return QueryResult(shape, series, at=int(times[-1]), samples=budget.samples)
+        return result_of(vector, times, shape, self.limits, budget)
 
     @asynccontextmanager
     async def _admitted(self, time_limit: timedelta | None) -> AsyncIterator[QueryBudget]:
@@ -212,7 +219,15 @@ def _close(items: Iterator[object]) -> None:
         pass
 
 
-def _scalar(root: NumberLiteral, at: int) -> QueryResult:
+def result_of(vector: Vector, times: Times, shape: ResultType, limits: LogqlLimits, budget: QueryBudget) -> QueryResult:
+    """Return an evaluated query as a result. Raises ``BadQueryError`` where it has too many series."""
+    series = tuple(_series(vector, times))
+    limits.check_series(len(series))
+    return QueryResult(shape, series, at=int(times[-1]), samples=budget.samples)
+
+
+def scalar_of(root: NumberLiteral, at: int) -> QueryResult:
+    """Return a number as a result."""
     points = ResultSeries(Labels(), np.array([at], np.int64), np.array([root.value]))
     return QueryResult(ResultType.SCALAR, (points,), at=at)
 

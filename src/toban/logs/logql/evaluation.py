@@ -1,7 +1,7 @@
 """Evaluates queries for series over the lines of a store. Synchronous: it runs in a thread."""
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -10,7 +10,7 @@ import numpy as np
 
 from toban.core.errors import BadQueryError
 from toban.core.labels import Labels
-from toban.core.log_line import LogLevel, LogLine
+from toban.core.log_line import LogLevel, LogLine, LogStream
 from toban.core.matchers import MatchOperator
 from toban.logs.line_store import Direction, LineSelection, LineStore, StoredLine
 from toban.logs.logql import vectors
@@ -18,7 +18,7 @@ from toban.logs.logql.plan import LinePipeline, Plan, plan
 from toban.logs.logql.quantities import parse_quantity
 from toban.logs.logql.query_limits import LogqlLimits
 from toban.logs.logql.records import ERROR, ERROR_DETAILS, STREAM_LABELS, Record, stream_labels
-from toban.logs.logql.stages import compile_stages, run_stages
+from toban.logs.logql.stages import RunStage, compile_stages, run_stages
 from toban.logs.logql.syntax_tree import (
     BinaryExpression,
     Grouping,
@@ -144,13 +144,8 @@ class Evaluation:
     ) -> dict[Labels, LineCounts]:
         """Return how many lines each series has, in bins of time of which none crosses the end of a window."""
         found = plan(query.query)
-        step, selection = self._step(query), _selection(found, windows)
-        by_metadata = not wanted <= {*STREAM_LABELS, ERROR, ERROR_DETAILS}
-        counted = (
-            self._lines_by_series(found, selection, wanted)
-            if by_metadata or not all(isinstance(it, LabelSelection) for it in found.stages)
-            else self._counts_by_stream(found, selection, step)
-        )
+        step, selection = self.step(query), _selection(found, windows)
+        counted = self._counted(query, found, selection, step, wanted)
         series: dict[Labels, LineCounts] = {}
         first = selection.start
         for labels, at, lines, size in counted:
@@ -163,7 +158,15 @@ class Evaluation:
                 self._budget.spend(1)
         return series
 
-    def _step(self, query: RangeAggregation) -> int:
+    def _counted(
+        self, query: RangeAggregation, found: Plan, selection: LineSelection, step: int, wanted: frozenset[str]
+    ) -> Iterator[tuple[Labels, int, int, int]]:
+        """Yield the labels of lines, their time, how many there are, and their bytes."""
+        if needs_metadata(wanted) or not all(isinstance(it, LabelSelection) for it in found.stages):
+            return self._lines_by_series(found, selection, wanted)
+        return self._counts_by_stream(found, selection, step)
+
+    def step(self, query: RangeAggregation) -> int:
         """Return the widest bin of time (milliseconds) that ends with every window."""
         if len(self._times) == 1:
             return query.span
@@ -179,9 +182,7 @@ class Evaluation:
             for counts in slices:
                 self._budget.check()
                 for count in counts:
-                    record = Record(_NO_LINE, "", stream_labels(count.stream), {})
-                    run_stages(stages, record)
-                    yield Labels(record.stream), count.at, count.lines, count.bytes
+                    yield Labels(labels_of_stream(count.stream, stages)), count.at, count.lines, count.bytes
 
     def _lines_by_series(
         self, found: Plan, selection: LineSelection, wanted: frozenset[str]
@@ -240,6 +241,18 @@ class Evaluation:
                         self._budget.check()
                     if record := pipeline.run(stored):
                         yield stored, record
+
+
+def needs_metadata(wanted: frozenset[str]) -> bool:
+    """Tell whether some of the labels by which lines are grouped are none of their streams."""
+    return not wanted <= {*STREAM_LABELS, ERROR, ERROR_DETAILS}
+
+
+def labels_of_stream(stream: LogStream, stages: Sequence[RunStage]) -> Mapping[str, str]:
+    """Return the labels of a stream after stages that only select labels."""
+    record = Record(_NO_LINE, "", stream_labels(stream), {})
+    run_stages(stages, record)
+    return record.stream
 
 
 def _selection(found: Plan, windows: Windows) -> LineSelection:

@@ -34,6 +34,20 @@ class LogqlLimits:
                 f"max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {self.lines})"
             )
 
+    def check_range(self, start: int, end: int, step: int) -> None:
+        """Raise ``BadQueryError`` for a range of times (milliseconds) that no query can be evaluated over."""
+        if step <= 0:
+            raise BadQueryError(
+                "zero or negative query resolution step widths are not accepted. Try a positive integer"
+            )
+        if end < start:
+            raise BadQueryError("end timestamp must not be before start time")
+        if (end - start) // step > self.steps:
+            raise BadQueryError(
+                f"exceeded maximum resolution of {self.steps:,} points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)"
+            )
+
     def check_series(self, count: int, *, factor: int = 1) -> None:
         """Raise ``BadQueryError`` when there are more series than a result may have, or so many times more."""
         if count > self.series * factor:

@@ -1,11 +1,14 @@
 """Searches lines, slice by slice. Synchronous: it runs in threads."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
+from toban.core.samples import moment
 from toban.logs.line_store import Direction, LinePosition, LineStore, StoredLine
 from toban.logs.logql.evaluation import ALL, CHECK_EVERY, closed
 from toban.logs.logql.plan import LinePipeline, plan
+from toban.logs.logql.query_limits import LogqlLimits
 from toban.logs.logql.records import Record
 from toban.logs.logql.syntax_tree import LogQuery
 
@@ -32,11 +35,33 @@ class FoundLine:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingLines:
+    """A range of time (milliseconds) whose lines could not be searched, and why."""
+
+    start: int
+    end: int
+    reason: str
+
+    @property
+    def warning(self) -> str:
+        """A sentence that says so."""
+        begin, end = (f"{moment(at):%Y-%m-%dT%H:%M:%SZ}" for at in (self.start, self.end))
+        return f"the lines from {begin} to {end} could not be searched: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class FoundSlice:
-    """What a part of a search has found, and the time (milliseconds) up to which all lines are found."""
+    """
+    What a part of a search has found, and the time (milliseconds) up to which all lines are found.
+
+    ``missing`` is what could not be searched. ``outside`` is the time before which lines come from the outside engine,
+    if some do.
+    """
 
     lines: Sequence[FoundLine]
     reached: int
+    missing: Sequence[MissingLines] = ()
+    outside: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +106,20 @@ def search(store: LineStore, wanted: LineSearch, check: Callable[[], None]) -> I
                         yield FoundSlice(lines, stored.position.at)
                         return
             yield FoundSlice(lines, part.reached)
+
+
+async def joined(slices: AsyncGenerator[FoundSlice], limits: LogqlLimits) -> FoundSlice:
+    """Return the slices of a search as one. Raises ``QueryError`` when they have too much text."""
+    lines, missing, size, reached = list[FoundLine](), list[MissingLines](), 0, 0
+    outside = None
+    async with aclosing(slices):
+        async for part in slices:
+            lines += part.lines
+            missing += part.missing
+            reached, outside = part.reached, part.outside if outside is None else outside
+            size += sum(len(line.text) for line in part.lines)
+            limits.check_bytes(size)
+    return FoundSlice(lines, reached, missing, outside)
 
 
 def found_line(stored: StoredLine, record: Record) -> FoundLine:

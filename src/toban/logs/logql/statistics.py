@@ -5,17 +5,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from toban.core.errors import BadQueryError
+from toban.core.log_line import LogStream
 from toban.core.matchers import Matcher, matches_all
 from toban.logs.line_store import LineStore
 from toban.logs.logql.evaluation import closed
 from toban.logs.logql.plan import Plan
 from toban.logs.logql.quantities import parse_quantity
 from toban.logs.logql.records import stream_labels
-from toban.logs.logql.search import FoundLine
+from toban.logs.logql.search import FoundLine, MissingLines
 from toban.logs.logql.syntax_tree import Unit
 
 Group: TypeAlias = tuple[tuple[str, str], ...]
 """The labels of some streams, by name."""
+
+MAX_VOLUMES: Final = 100_000
+"""How many volumes, of groups and steps, a query may have."""
 
 MAX_VALUES: Final = 1_000
 """Different values of a field that are told apart."""
@@ -32,6 +37,29 @@ class Volume:
         """Add another volume."""
         self.lines += other.lines
         self.bytes += other.bytes
+
+
+@dataclass(slots=True)
+class FoundStreams:
+    """The labels of streams, and what could not be asked."""
+
+    labels: Sequence[Mapping[str, str]]
+    missing: Sequence[MissingLines] = ()
+
+
+@dataclass(slots=True)
+class FoundVolumes:
+    """Volumes by group and step of time, and what could not be asked."""
+
+    volumes: dict[tuple[Group, int], Volume]
+    missing: Sequence[MissingLines] = ()
+
+    def add(self, more: Mapping[tuple[Group, int], Volume]) -> None:
+        """Add volumes. Raises ``BadQueryError`` when there are too many."""
+        for key, volume in more.items():
+            self.volumes.setdefault(key, Volume()).add(volume)
+        if len(self.volumes) > MAX_VOLUMES:
+            raise BadQueryError(f"more than {MAX_VOLUMES} volumes: ask for a larger step or fewer labels")
 
 
 def matching_streams(
@@ -61,10 +89,15 @@ def volumes(
             check()
             found: dict[tuple[Group, int], Volume] = {}
             for count in counts:
-                labels = stream_labels(count.stream)
-                group = tuple(sorted((name, value) for name, value in labels.items() if not names or name in names))
-                found.setdefault((group, count.at), Volume()).add(Volume(count.lines, count.bytes))
+                found.setdefault((group_of(count.stream, names), count.at), Volume()).add(
+                    Volume(count.lines, count.bytes)
+                )
             yield found
+
+
+def group_of(stream: LogStream, names: Sequence[str]) -> Group:
+    """Return the group of a stream: some of its labels, all without names."""
+    return tuple(sorted(pair for pair in stream_labels(stream).items() if not names or pair[0] in names))
 
 
 @dataclass(slots=True)

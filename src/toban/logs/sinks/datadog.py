@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -10,7 +11,7 @@ from toban.core.config_types import Address, Secret, Text
 from toban.core.log_line import LogLine
 from toban.core.untyped_json import json_text
 from toban.logs.line_store import StoredLine
-from toban.logs.sink import HttpSink, SinkRequest
+from toban.logs.sink import HttpSink, SinkProbe, SinkRequest
 
 STATUSES: Final = {"warn": "warning", "verbose": "debug"}
 """Datadog's names of levels, where they are others."""
@@ -58,6 +59,21 @@ class Datadog(HttpSink):
         url = self.url or f"https://http-intake.logs.{self.site}/api/v2/logs"
         body = b"[%s]" % b",".join(self._log(stored) for stored in lines)
         return SinkRequest(url, body, {"dd-api-key": self.api_key.get_secret_value()})
+
+    def probe(self) -> SinkProbe:
+        """Return the request that says whether the site knows the key; another intake may not have it."""
+        key = {"dd-api-key": self.api_key.get_secret_value()}
+        if self.url is None:
+            url = f"https://api.{self.site}/api/v1/validate"
+            return SinkProbe(SinkRequest(url, b"", key), f"{self.site} knows the key", "GET")
+        parts = urlsplit(self.url)
+        url = f"{parts.scheme}://{parts.netloc}/api/v1/validate"
+        return SinkProbe(
+            SinkRequest(url, b"", key),
+            "reachable; whether it takes the key shows the first line",
+            "GET",
+            {404: "", 405: ""},
+        )
 
     def _log(self, stored: StoredLine) -> bytes:
         line = stored.line

@@ -12,7 +12,7 @@ from toban.core.config_types import Address, Secret, Text
 from toban.core.errors import DeliveryError
 from toban.core.untyped_json import as_mapping
 from toban.logs.line_store import StoredLine
-from toban.logs.sink import HttpSink, SinkRequest
+from toban.logs.sink import HttpSink, SinkProbe, SinkRequest
 from toban.logs.text_fields import fact_texts
 
 CONFLICT: Final = 409
@@ -55,9 +55,17 @@ class Elasticsearch(HttpSink):
         for stored in lines:
             parts.append(orjson.dumps({"create": {"_id": f"toban-{stored.position.at}-{stored.position.number}"}}))
             parts.append(orjson.dumps(_document(stored), option=orjson.OPT_NON_STR_KEYS))
-        headers = {"authorization": f"ApiKey {self.api_key.get_secret_value()}"} if self.api_key else {}
         url = f"{self.url.rstrip('/')}/{self.index}/_bulk"
-        return SinkRequest(url, b"\n".join([*parts, b""]), headers, self.content_type)
+        return SinkRequest(url, b"\n".join([*parts, b""]), self._headers(), self.content_type)
+
+    def probe(self) -> SinkProbe:
+        """Return the request for the server's version; a key that may only write gets 403, and is valid."""
+        request = SinkRequest(f"{self.url.rstrip('/')}/", b"", self._headers())
+        proves = f"takes the key; whether it may write to {self.index} shows the first line"
+        return SinkProbe(request, proves, "GET", {403: "cluster:monitor"})
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"ApiKey {self.api_key.get_secret_value()}"} if self.api_key else {}
 
     def rejected(self, response: Any, lines: Sequence[StoredLine]) -> Mapping[str, int]:
         """Count the operations that failed; where the server had no room for some, all are sent again."""

@@ -4,12 +4,14 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, ClassVar, Final, Literal
 
 import orjson
 from pydantic import Field
 
 from toban.core.config_types import Size
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.log_line import LogLevel
 from toban.core.untyped_json import as_mapping
@@ -49,6 +51,24 @@ class File(Sink):
         except OSError as error:
             raise DeliveryError(f"{self.folder}: {(error.strerror or str(error)).lower()}") from error
         return {}
+
+    async def check_connection(self, tools: SinkTools) -> ConnectionCheck:
+        """Try to make a file in the folder, or where it will be made; nothing is left behind."""
+        return await asyncio.to_thread(self._check)
+
+    def _check(self) -> ConnectionCheck:
+        place = self.folder
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        try:
+            with TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return ConnectionCheck(ok=False, message=f"{place}: {reason}: give toban's user the right to write there")
+        if place == self.folder:
+            return ConnectionCheck(ok=True, message="the folder is writable")
+        return ConnectionCheck(ok=True, message=f"the folder will be made in {place}, which is writable")
 
     def _write(self, lines: Sequence[StoredLine]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

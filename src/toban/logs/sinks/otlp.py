@@ -9,7 +9,7 @@ from toban.core.config_types import Address, Secret
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.untyped_json import as_mapping
 from toban.logs.line_store import StoredLine
-from toban.logs.sink import HttpSink, SinkRequest
+from toban.logs.sink import HttpSink, SinkProbe, SinkRequest
 from toban.logs.text_fields import metadata
 
 SEVERITIES: Final = {
@@ -55,8 +55,15 @@ class Otlp(HttpSink):
                 for resource, records in by_resource.items()
             ]
         }
+        return self._request(orjson.dumps(body))
+
+    def probe(self) -> SinkProbe:
+        """Return an export of no records."""
+        return SinkProbe(self._request(b'{"resourceLogs":[]}'), "takes log records")
+
+    def _request(self, body: bytes) -> SinkRequest:
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
-        return SinkRequest(f"{self.url.rstrip('/')}/v1/logs", orjson.dumps(body), headers)
+        return SinkRequest(f"{self.url.rstrip('/')}/v1/logs", body, headers)
 
     def rejected(self, response: Any, lines: Sequence[StoredLine]) -> Mapping[str, int]:
         """Count the records that the collector has rejected."""

@@ -56,6 +56,10 @@ class Sentry(HttpSink):
             "application/x-sentry-envelope",
         )
 
+    def probe(self) -> str:
+        """Return what the settings have checked: there is no request that stores nothing."""
+        return "the DSN is well-formed; whether Sentry takes it shows the first error"
+
     def rejected(self, response: Any, lines: Sequence[StoredLine]) -> Mapping[str, int]:
         """Return nothing: Sentry takes what it answers with 200."""
         return {}

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,15 @@ from toban.tsdb.corruption import CorruptionError, fsync_folder, quarantine, qua
 
 INDEX_BYTES: Final = 6 * 2**20
 """Bytes of block indexes that are kept in memory."""
+
+
+def last_time(block: Block) -> int:
+    """
+    Return the time of a block's newest line (milliseconds).
+
+    A line of the future would keep its block for ever: it counts as one of the time when the block was sealed.
+    """
+    return min(block.newest, block.sealed_at)
 
 
 class BlockSet:
@@ -59,15 +68,17 @@ class BlockSet:
                 raise StoreError(f"logs: {path.name}: can't be read after it was written: check the disk")
             self.blocks = (*self.blocks, block)
 
-    def expire(self, oldest: int, limit: int) -> None:
-        """Delete the blocks whose lines are all older than a time (milliseconds), and the oldest beyond a size."""
-        # A line of the future would keep its block for ever: when it was sealed counts too.
-        kept = [block for block in self.blocks if min(block.newest, block.sealed_at) >= oldest]
+    def expired(self, oldest: int, limit: int) -> list[Block]:
+        """Return the blocks whose lines are all older than a time (milliseconds), and the oldest beyond a size."""
+        kept = [block for block in self.blocks if last_time(block) >= oldest]
         size = sum(block.size for block in kept)
         while kept and size > limit:
             size -= kept.pop(0).size
-        expired = [block for block in self.blocks if block not in kept]
-        self.blocks = tuple(kept)
+        return [block for block in self.blocks if block not in kept]
+
+    def delete(self, expired: Sequence[Block]) -> None:
+        """Delete blocks."""
+        self.blocks = tuple(block for block in self.blocks if block not in expired)
         for block in expired:
             block.path.unlink(missing_ok=True)
         if expired:

@@ -18,7 +18,7 @@ from toban.core.samples import counter, gauge, milliseconds
 from toban.logs.line_store import Direction, LineSelection, SearchSlice, StoredLine, StoreReport, StreamCount
 from toban.logs.settings import LogSettings
 from toban.logs.store.block import MAX_CHUNKS, MAX_STREAMS, BlockName
-from toban.logs.store.block_set import BlockSet
+from toban.logs.store.block_set import BlockSet, last_time
 from toban.logs.store.chunk import Chunk, ChunkDeletedError
 from toban.logs.store.head import Head, HeadDamagedError
 from toban.logs.store.head_recovery import log, open_head_file
@@ -38,6 +38,9 @@ OLDEST: Final = gauge(
 )
 
 DAY_MILLISECONDS: Final = 86_400_000
+
+KEPT_SINCE: Final = "kept-since"
+"""The name of the cursor that holds the time from which on no line was deleted."""
 
 
 class EmbeddedLineStore:
@@ -157,6 +160,18 @@ class EmbeddedLineStore:
             next_number=self._head.next_number,
         )
 
+    def kept_since(self) -> int | None:
+        """Return the time (milliseconds) from which on no line was deleted; None where no line is stored."""
+        view = self._view()
+        oldest = min([*(it.oldest for it in view.blocks), *(it.info.oldest for it in view.head)], default=None)
+        # A line that came late may be older than what was deleted: the time of that counts.
+        return self._kept_since() or oldest
+
+    def _kept_since(self) -> int:
+        """Return the time of the newest line that was deleted, plus one; 0 where none was."""
+        text = self._head.cursor(KEPT_SINCE)
+        return int(text) if text else 0
+
     def maintain(self, now: int) -> None:
         """
         Seal what is full, delete what is too old or too much, and repair damaged blocks; for the thread that writes.
@@ -228,7 +243,14 @@ class EmbeddedLineStore:
         # A clock that jumps ahead must not expire everything at once.
         steady = min(now, opened + round((self._clock.monotonic() - since) * 1000))
         oldest = steady - self._settings.retention // timedelta(milliseconds=1)
-        self._block_set.expire(oldest, self._settings.retention_size - self._head_bytes())
+        expired = self._block_set.expired(oldest, self._settings.retention_size - self._head_bytes())
+        if not expired:
+            return
+        kept = max(self._kept_since(), *(last_time(block) + 1 for block in expired))
+        # Stored before the blocks are deleted: a crash in between asks for lines elsewhere that are still here; the
+        # other order would miss some.
+        self._head.append([], {KEPT_SINCE: str(kept)})
+        self._block_set.delete(expired)
 
     def _open_head(self) -> Head:
         full = self._settings.synchronous == "full"

@@ -7,10 +7,11 @@ from typing import Any, Final, Literal
 
 from toban.core.backoff import RETRYABLE_STATUSES
 from toban.core.config_types import Secret
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Notification
 from toban.core.text_limits import one_line, safe_text
-from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.texts import texts
 
 EXTRA: Final = "pip install 'toban[apprise]'"

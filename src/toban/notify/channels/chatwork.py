@@ -5,10 +5,11 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator
 
 from toban.core.config_types import Address, Secret, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Notification, NotificationKind
 from toban.core.text_limits import truncate
-from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.message_parts import MessageParts, message_parts, plain_text
 
 _TITLE: Final = 300

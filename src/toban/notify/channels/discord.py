@@ -7,10 +7,11 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from toban.core.config_types import SecretAddress, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Link, Notification, NotificationKind
 from toban.core.text_limits import truncate
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.http_delivery import DeliveryResponse
 from toban.notify.message_parts import MessageParts, message_parts
 

@@ -14,11 +14,12 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, model_validator
 
 from toban.core.config_types import Duration, Host, Secret, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.http_client import client_context
 from toban.core.notification import Notification, NotificationKind
 from toban.core.text_limits import is_web, one_line, truncate
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.smtp import MAIL_POLICY, Server, SmtpSession, envelope
 from toban.notify.texts import texts
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator
 
 from toban.core.config_types import Address, Secret, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Notification
 from toban.core.text_limits import truncate, utf16_units
 from toban.core.untyped_json import as_list, as_mapping
-from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.http_delivery import DeliveryResponse
 from toban.notify.message_parts import MessageParts, message_parts
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator
 
 from toban.core.config_types import Address, Secret, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.notification import Notification
 from toban.core.text_limits import truncate, utf8_bytes
-from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.connectivity import check_reachable
 from toban.notify.message_parts import MessageParts, message_parts, plain_text
 

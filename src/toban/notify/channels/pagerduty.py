@@ -9,9 +9,10 @@ from pydantic import AfterValidator, SecretStr
 
 from toban.core.alerts import Alert
 from toban.core.config_types import Address, Secret
+from toban.core.connection_check import ConnectionCheck
 from toban.core.notification import Notification, NotificationKind
 from toban.core.text_limits import truncate
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 
 log = structlog.get_logger("toban.notify")

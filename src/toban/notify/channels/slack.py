@@ -8,10 +8,11 @@ import structlog
 from pydantic import SecretStr, model_validator
 
 from toban.core.config_types import Address, Secret, SecretAddress, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Link, Notification, NotificationKind, Offer, OfferKind
 from toban.core.text_limits import is_web, truncate
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 from toban.notify.slack_api import (
     TEMPORARY_ERRORS,

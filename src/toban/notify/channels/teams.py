@@ -7,9 +7,10 @@ import orjson
 from pydantic import AfterValidator, SecretStr
 
 from toban.core.config_types import SecretAddress
+from toban.core.connection_check import ConnectionCheck
 from toban.core.notification import Notification
 from toban.core.text_limits import truncate
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 from toban.notify.message_parts import MessageParts, message_parts
 

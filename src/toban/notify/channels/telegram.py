@@ -9,11 +9,12 @@ import structlog
 from pydantic import AfterValidator, Field
 
 from toban.core.config_types import Address, Secret, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Notification, NotificationKind
 from toban.core.text_limits import truncate, utf16_units
 from toban.core.untyped_json import as_mapping
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.message_parts import MessageParts, message_parts, plain_text
 
 log = structlog.get_logger("toban.notify")

@@ -13,10 +13,11 @@ import structlog
 from pydantic import AfterValidator, BeforeValidator
 
 from toban.core.config_types import Address, Duration, Secret, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Notification, NotificationKind
 from toban.core.text_limits import safe_text, truncate
-from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.delivery_attempt import RecipientRefusal
 from toban.notify.message_parts import MessageParts, message_parts
 

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.config_types import Address, Secret, Text
+from toban.core.connection_check import ConnectionCheck
 from toban.core.labels import common_labels
 from toban.core.notification import Notification
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 
 MAX_ALERTS: Final = 500

@@ -49,6 +49,8 @@ class LogHistogramResponse(ResponseModel):
     """Seconds of a step."""
     bars: list[LogHistogramBar]
     """The steps that have lines."""
+    warnings: list[str] = Field(default_factory=list)
+    """What could not be counted, and why."""
 
 
 class LogsRequest(LogSelection):
@@ -79,6 +81,14 @@ class LogLineModel(ResponseModel):
     """Its place in the order of lines, for `around`."""
 
 
+class MissingLinesModel(ResponseModel):
+    """A range of time whose lines could not be searched."""
+
+    start: datetime
+    end: datetime
+    reason: str
+
+
 class LogsResponse(ResponseModel):
     """Log lines, newest first."""
 
@@ -87,6 +97,10 @@ class LogsResponse(ResponseModel):
     """Where the search goes on; empty when it is complete. A slow search responds with what it has found so far."""
     reached: datetime | None = None
     """Up to which time all lines are found, while the search is not complete."""
+    missing: list[MissingLinesModel] = Field(default_factory=list)
+    """Ranges that the outside engine (`logs.outside`) could not search, and why: their lines are not among these."""
+    outside_before: datetime | None = None
+    """Lines before this time were searched in the outside engine: words in message and stack trace, not in facts."""
 
 
 class LogsPushResponse(ResponseModel):

@@ -18,12 +18,13 @@ from toban.core.matchers import Matcher, MatchOperator
 from toban.core.ports import Clock
 from toban.core.samples import milliseconds, moment
 from toban.dashboards.time_range import STEPS
-from toban.logs.line_store import Direction, LinePosition, TextFilter
-from toban.logs.logql.engine import LogqlEngine
-from toban.logs.logql.search import FoundLine, LineSearch
+from toban.logs.line_store import LAST_NUMBER, Direction, LinePosition, TextFilter
+from toban.logs.logql.search import FoundLine, FoundSlice, LineSearch, MissingLines
 from toban.logs.logql.simple_search import parse_search
 from toban.logs.logql.syntax_tree import Grouping, LineFilter, LogQuery, RangeAggregation, VectorAggregation
+from toban.logs.outside.line_mapping import level_of
 from toban.logs.text_filter import shown_text
+from toban.logs.tiered_log_engine import TieredLogEngine
 from toban.web.api.api_endpoint import ApiEndpoint
 from toban.web.api.log_models import (
     LogHistogramBar,
@@ -32,6 +33,7 @@ from toban.web.api.log_models import (
     LogLineModel,
     LogsRequest,
     LogsResponse,
+    MissingLinesModel,
 )
 from toban.web.endpoint import Endpoint
 
@@ -46,14 +48,13 @@ CHARACTERS: Final = 4 * 2**20
 AHEAD: Final = timedelta(days=1)
 """How far in the future a line may be that is found without an end: the clocks of programs differ."""
 
-_LAST_NUMBER: Final = 2**62
 _POSITION: Final = re.compile(r"(-?[0-9]{1,15})-([0-9]{1,19})")
 
 
 class LogsApi:
     """Searches log lines, newest first."""
 
-    def __init__(self, engine: LogqlEngine, clock: Clock) -> None:
+    def __init__(self, engine: TieredLogEngine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
 
@@ -94,11 +95,12 @@ class LogsApi:
             raise InvalidCommandError(str(error), "query") from error
         bars: dict[int, dict[LogLevel, int]] = {}
         for series in found.series:
-            level = LogLevel(series.labels.get("level", LogLevel.INFO))
+            level = level_of(series.labels.get("level", ""))
             for at, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
-                bars.setdefault(at - span, {})[level] = round(value)
+                bar = bars.setdefault(at - span, {})
+                bar[level] = bar.get(level, 0) + round(value)
         models = [LogHistogramBar(at=moment(at), lines=bars[at]) for at in sorted(bars)]
-        return LogHistogramResponse(step=step.total_seconds(), bars=models)
+        return LogHistogramResponse(step=step.total_seconds(), bars=models, warnings=list(found.warnings))
 
     async def _page(self, request: LogsRequest) -> LogsResponse:
         now = self._clock.now()
@@ -110,21 +112,22 @@ class LogsApi:
             before=position_of(request.cursor, "cursor") if request.cursor else None,
         )
         started, size = self._clock.monotonic(), 0
-        lines = list[FoundLine]()
-        reached, is_complete = wanted.end, True
+        lines, missing = list[FoundLine](), list[MissingLines]()
+        reached, is_complete, outside = wanted.end, True, None
         async with aclosing(self._engine.search(wanted)) as slices:
             async for part in slices:
                 lines += part.lines
-                reached = part.reached
+                missing += part.missing
+                reached, outside = part.reached, part.outside
                 size += sum(len(line.text) for line in part.lines)
                 is_slow = size > CHARACTERS or self._clock.monotonic() - started > SECONDS
                 if len(lines) >= request.limit or (is_slow and reached > wanted.start):
                     is_complete = False
                     break
-        models = await asyncio.to_thread(_models, lines)
+        response = await _response(FoundSlice(lines, reached, missing, outside))
         if is_complete:
-            return LogsResponse(lines=models)
-        return LogsResponse(lines=models, cursor=_text(_next(lines, reached)), reached=moment(reached))
+            return response
+        return response.model_copy(update={"cursor": _text(_next(lines, reached)), "reached": moment(reached)})
 
     async def _around(self, request: LogsRequest) -> LogsResponse:
         """Return a line, and those before and after it, of whatever stream."""
@@ -143,7 +146,10 @@ class LogsApi:
                 after=LinePosition(position.at, position.number - 1),
             )
         )
-        return LogsResponse(lines=await asyncio.to_thread(_models, [*reversed(after), *before]))
+        missing = [*after.missing, *before.missing]
+        outside = before.outside if after.outside is None else after.outside
+        lines = [*reversed(after.lines), *before.lines]
+        return await _response(FoundSlice(lines, before.reached, missing, outside))
 
 
 def log_query(query: str, level: LogLevel, service: str, context: str, text: str) -> LogQuery:
@@ -177,7 +183,7 @@ def position_of(text: str, field: str) -> LinePosition:
     """Read a position. Raises ``InvalidCommandError``."""
     if not (found := _POSITION.fullmatch(text)):
         raise InvalidCommandError(f"{text[:50]!r} is no position of a line", field)
-    return LinePosition(int(found[1]), min(int(found[2]), _LAST_NUMBER))
+    return LinePosition(int(found[1]), min(int(found[2]), LAST_NUMBER))
 
 
 def _text(position: LinePosition) -> str:
@@ -188,7 +194,17 @@ def _next(lines: Sequence[FoundLine], reached: int) -> LinePosition:
     """Return the position before which a search goes on."""
     if lines and lines[-1].position.at <= reached:
         return lines[-1].position
-    return LinePosition(reached, _LAST_NUMBER)
+    return LinePosition(reached, LAST_NUMBER)
+
+
+async def _response(found: FoundSlice) -> LogsResponse:
+    return LogsResponse(
+        lines=await asyncio.to_thread(_models, found.lines),
+        missing=[
+            MissingLinesModel(start=moment(it.start), end=moment(it.end), reason=it.reason) for it in found.missing
+        ],
+        outside_before=None if found.outside is None else moment(found.outside),
+    )
 
 
 def _models(lines: Sequence[FoundLine]) -> list[LogLineModel]:

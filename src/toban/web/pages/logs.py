@@ -72,6 +72,7 @@ class LogsPage:
         is_live = end == "now" and not around and not cursor and request.query_params.get("live") != "off"
         found, error = LogsResponse(lines=[]), ""
         bars: Sequence[HistogramBar] = ()
+        uncounted: Sequence[str] = ()
         selection = {name: value for name, value in asked.items() if name not in {"from", "to"}}
         try:
             shown = parse_range(begin, end, self._clock.now(), Preferences.of(request).zone, BARS)
@@ -80,7 +81,8 @@ class LogsPage:
                 wanted = LogsRequest(around=around, limit=CONTEXT)
             else:
                 wanted = LogsRequest.model_validate({**selection, "cursor": cursor, "limit": LINES})
-                bars = _bars(await self._histogram(request, {**selection, "bars": BARS}), shown.begin, shown.end)
+                if histogram := await self._histogram(request, {**selection, "bars": BARS}):
+                    bars, uncounted = _bars(histogram, shown.begin, shown.end), histogram.warnings
             found = await self._api.lines(wanted, actor(request))
         except ValidationError as invalid:
             error = readable_fields(invalid)
@@ -91,6 +93,9 @@ class LogsPage:
             "logs.html",
             lines=found.lines,
             older=found.cursor,
+            missing=found.missing,
+            uncounted=uncounted,
+            outside_before=found.outside_before,
             reached=found.reached,
             around=around,
             cursor=cursor,
@@ -132,10 +137,8 @@ def _narrowed(asked: Mapping[str, str], name: str, value: Any) -> str:
     return _link(asked, {"query": (query + condition).strip()})
 
 
-def _bars(histogram: LogHistogramResponse | None, begin: datetime, end: datetime) -> Sequence[HistogramBar]:
+def _bars(histogram: LogHistogramResponse, begin: datetime, end: datetime) -> Sequence[HistogramBar]:
     """Return the bars of a range."""
-    if not histogram:
-        return []
     whole, step = (end - begin).total_seconds(), timedelta(seconds=histogram.step)
     highest = max((sum(bar.lines.values()) for bar in histogram.bars), default=0) or 1
     bars = []

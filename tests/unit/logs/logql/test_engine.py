@@ -56,7 +56,7 @@ def vector(result: QueryResult) -> dict[str, float]:
 async def found(query: str, lines: Sequence[LogLine] = LINES, **options: object):
     async with LogqlEngine(FakeLineStore(lines)) as engine:
         wanted = {"start": AT, "end": AT + HOUR, "limit": 100, "direction": Direction.FORWARD, **options}
-        return await engine.lines(LineSearch(parse_log_query(query), **wanted))
+        return (await engine.lines(LineSearch(parse_log_query(query), **wanted))).lines
 
 
 async def instant(query: str, lines: Sequence[LogLine] = LINES, at: int = AT + 60_000) -> dict[str, float]:
@@ -338,7 +338,7 @@ def test_lines_are_those_of_a_plain_evaluator(lines, pipeline, limit, direction)
     async def run() -> list[LogLine]:
         async with LogqlEngine(FakeLineStore(lines, slice_lines=7)) as engine:
             wanted = LineSearch(parse_log_query(text_of(pipeline)), AT, AT + 60_001, limit, direction)
-            return [it.stored.line for it in await engine.lines(wanted)]
+            return [it.stored.line for it in (await engine.lines(wanted)).lines]
 
     expected = sorted(kept(lines, pipeline), key=lambda it: it.at)
     if direction is Direction.BACKWARD:

@@ -43,7 +43,7 @@ LINES = [
 )
 async def test_lines_are_found(search: str, places: list[int]):
     async with LogqlEngine(FakeLineStore(LINES)) as engine:
-        found = await engine.lines(LineSearch(parse_search(search), AT, AT + HOUR, 10, Direction.FORWARD))
+        found = (await engine.lines(LineSearch(parse_search(search), AT, AT + HOUR, 10, Direction.FORWARD))).lines
     assert [LINES.index(it.stored.line) for it in found] == places
 
 

@@ -133,6 +133,26 @@ def test_the_oldest_blocks_are_deleted_when_there_is_too_much(opened, clock, fol
         assert found(store) == [f"order {number} placed" for number in range(64, 160)]
 
 
+def test_the_store_knows_since_when_nothing_was_deleted(opened, clock, folder):
+    """
+    Also when a line comes late that is older than what was deleted, and after a restart.
+    """
+    with opened() as store:
+        assert store.kept_since() is None
+        store.append(some_lines(32 * 3), {})
+        assert store.kept_since() == START
+        maintain(store, clock)
+        store._settings = LogSettings(retention_size=store.report().bytes - 1)
+        maintain(store, clock)
+        oldest = store.report().oldest
+        assert START < store.kept_since() <= oldest
+        before = store.kept_since()
+        store.append(some_lines(1), {})
+        assert store.kept_since() == before > store.report().oldest
+    with opened() as store:
+        assert store.kept_since() == before
+
+
 def test_metrics_tell_what_is_stored(opened, clock, meters):
     with opened() as store:
         store.append(some_lines(40), {})

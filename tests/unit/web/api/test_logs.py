@@ -10,9 +10,11 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from tests import fake_http
 from tests.fake_line_store import FakeLineStore
 from tests.fakes import FakeClock
 from tests.unit.logs.logql.test_engine import AT, START, line
+from tests.unit.logs.test_tiered_log_engine import BORDER, Tiers, tiers
 from toban.access.permissions import EVERYTHING
 from toban.access.principal import Principal
 from toban.core.actor import Actor
@@ -20,6 +22,7 @@ from toban.core.log_line import LogLevel
 from toban.logs.line_feed import LineFeed
 from toban.logs.line_store import LinePosition, StoredLine
 from toban.logs.logql.engine import LogqlEngine
+from toban.logs.tiered_log_engine import TieredLogEngine
 from toban.web.api import logs
 from toban.web.api.logs import LogsApi
 from toban.web.auth import TrustedAccess
@@ -46,7 +49,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def client(store: FakeLineStore, clock: FakeClock) -> AsyncIterator[httpx2.AsyncClient]:
     async with LogqlEngine(store) as engine:
-        app = Starlette(routes=LogsApi(engine, clock).routes())
+        app = Starlette(routes=LogsApi(TieredLogEngine(engine), clock).routes())
         transport = httpx2.ASGITransport(TrustedAccess(app))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
@@ -201,3 +204,58 @@ async def test_streams_end_when_others_take_their_place(clock, monkeypatch):
 @pytest.mark.parametrize("query", ["query={", "level=loud"])
 async def test_an_invalid_search_is_not_followed(clock, query):
     assert (await LogTail(LineFeed(), clock).tail(tail_request(query, everybody))).status_code == 400
+
+
+@pytest.fixture
+async def tiered() -> AsyncIterator[tuple[httpx2.AsyncClient, Tiers]]:
+    async with tiers() as found:
+        app = Starlette(routes=LogsApi(found.engine, FakeClock(NOW)).routes())
+        transport = httpx2.ASGITransport(TrustedAccess(app))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            yield client, found
+
+
+async def test_pages_go_on_in_the_outside_engine(tiered):
+    """
+    With the lines around one on both sides of the border.
+    """
+    client, _ = tiered
+    pages, cursor = [], ""
+    while True:
+        page = (await client.get("/api/logs", params={"limit": "4", "cursor": cursor})).json()
+        pages.append(([it["message"][-1] for it in page["lines"]], page["outside_before"] is not None, page["missing"]))
+        cursor = page["cursor"]
+        if not cursor:
+            break
+    assert pages[:3] == [(["9", "8", "7", "6"], False, []), (["5", "4", "3", "2"], True, []), (["1", "0"], True, [])]
+    position = page["lines"][-1]["position"] if page["lines"] else ""
+    assert position
+    around = (await client.get("/api/logs", params={"around": f"{BORDER}-5", "limit": "2"})).json()
+    assert [it["message"][-1] for it in around["lines"]] == ["6", "5", "4", "3", "2"]
+    around = (await client.get("/api/logs", params={"around": position, "limit": "6"})).json()
+    assert [it["message"][-1] for it in around["lines"]] == ["6", "5", "4", "3", "2", "1", "0"]
+
+
+async def test_a_page_says_which_part_could_not_be_searched(tiered):
+    client, found = tiered
+    found.fake.next(fake_http.busy(7))
+    page = (await client.get("/api/logs", params={"since": "2026-01-01T00:00:00Z"})).json()
+    assert [it["message"][-1] for it in page["lines"]] == ["9", "8", "7", "6", "5", "4"]
+    assert page["missing"] == [
+        {
+            "start": "2026-01-01T00:00:00Z",
+            "end": "2026-01-01T00:00:04Z",
+            "reason": f"loki at {found.fake.url} answered 429: slow down",
+        }
+    ]
+    assert page["cursor"] == ""
+    counted = (await client.get("/api/logs/histogram", params={"since": "2026-01-01T00:00:00Z"})).json()
+    assert sum(sum(bar["lines"].values()) for bar in counted["bars"]) == 6
+    assert "from 2026-01-01T00:00:00Z to 2026-01-01T00:00:04Z could not be searched" in counted["warnings"][0]
+
+
+async def test_levels_of_other_programs_are_counted_as_ours(tiered):
+    client, found = tiered
+    found.fake.lines = [(AT * 1_000_000 + 1, {"level": level}, "x", {}) for level in ("warning", "warn", "odd")]
+    counted = (await client.get("/api/logs/histogram", params={"since": "2026-01-01T00:00:00Z"})).json()
+    assert [bar["lines"] for bar in counted["bars"]] == [{"warn": 2, "info": 1}]

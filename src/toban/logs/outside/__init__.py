@@ -1,0 +1,1 @@
+"""Reading log lines from an engine beside toban's own store."""
