@@ -23,6 +23,7 @@ class ScheduledReport(Task):
     """A report on the last day, week or month, sent to channels or written to a folder."""
 
     kind: Literal["report"] = "report"
+    """Always `report`; it need not be written."""
     target: ClassVar[str] = "reports"
 
     period: Period = Period.MONTH
@@ -31,7 +32,7 @@ class ScheduledReport(Task):
     audience: Audience = Audience.OWNER
     """Whom it is for: the shop's `owner`, or an `engineer`, who reads more of how the shop worked."""
 
-    language: Literal["", "en", "ja"] = ""
+    language: Literal["en", "ja"] | None = None
     """Its language; default: that of `notify`."""
 
     to: tuple[Text, ...] = ()
@@ -44,6 +45,7 @@ class ScheduledReport(Task):
     """When it is sent; default: daily at 7:00, on Mondays at 8:00, or on the first of the month at 8:00."""
 
     timeout: Duration = timedelta(minutes=10)
+    """How long making and sending it may take."""
 
     @model_validator(mode="before")
     @classmethod
@@ -67,7 +69,7 @@ class ScheduledReport(Task):
         """Make it and send it. Raises ``ActionError``."""
         if tools.send_report is None:
             raise ActionError("reports can't be made here")
-        order = ReportOrder(self.name, self.period.value, self.audience.value, self.language, **step.facts)
+        order = ReportOrder(self.name, self.period.value, self.audience.value, self.language or "", **step.facts)
         return StepResult(await tools.send_report(order))
 
 
