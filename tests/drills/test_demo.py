@@ -21,7 +21,7 @@ from tests import servers
 from tests.program import PATIENCE, TOBAN, eventually, run
 from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, run_vendure
 from toban.cli.commands.demo import Progress
-from toban.demo import message_inbox, storefront
+from toban.demo import fly_log_server, message_inbox, storefront
 from toban.demo.customers import ADD, CustomerTraffic, RequestFailedError, Visitor, open_shop, run_visits
 from toban.demo.faults import FAULTS, FaultTarget
 from toban.demo.ground_truth import GroundTruth
@@ -87,6 +87,9 @@ def test_the_demo_starts_and_ctrl_c_leaves_nothing_running(tmp_path):
         eventually(lambda: "Fixed: payments." in output(tmp_path))
         asked = [*TOBAN, "query", 'up{job="vendure"}', "--data", str(tmp_path / "data")]
         eventually(lambda: "  1\n" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout)
+        sources = 'count(count by (source) (toban_log_lines_total{source=~"files|fly|otlp"}))'
+        asked = [*TOBAN, "query", sources, "--data", str(tmp_path / "data")]
+        eventually(lambda: "  3\n" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert psutil.wait_procs(children, timeout=1)[1] == []
@@ -225,8 +228,8 @@ def test_the_configuration_of_the_demo_is_valid(shop, page):
     """
     import yaml
 
-    with message_inbox.open_inbox() as letters:
-        settled = build_settings(yaml.safe_load(demo_config(shop, page, letters, "ja")), {}, "the demo's")
+    with message_inbox.open_inbox() as letters, fly_log_server.open_stream() as stream:
+        settled = build_settings(yaml.safe_load(demo_config(shop, page, letters, stream, "ja")), {}, "the demo's")
     assert str(settled.shop.shop_api) == shop.shop_api
 
 

@@ -267,6 +267,24 @@ def test_other_fields_of_a_line_are_its_facts():
     assert (line.category, line.facts) == ("business", {"order": "A1", "region": "fra"})
 
 
+@pytest.mark.parametrize(
+    ("text", "milliseconds", "is_exact"),
+    [
+        ({"message": "paid", "timestamp": "2026-01-01T12:00:00.119Z"}, 119, True),
+        ({"message": "paid", "timestamp": "2026-01-01T14:00:00.119Z"}, 123, False),
+        ("info 1/1/26, 12:00 PM - [Orders] paid", 123, False),
+        ("paid", 123, False),
+    ],
+)
+def test_the_time_that_a_program_writes_is_that_of_its_line(text, milliseconds, is_exact):
+    """
+    Unless it is another hour, in a zone that is not known, or has no seconds: then it is that of the stream.
+    """
+    line = parse_message(message(text), datetime(2026, 1, 1, 12, 0, 1, tzinfo=UTC))
+    assert (line.at.replace(microsecond=0), line.at.microsecond // 1000) == (NOW.replace(hour=12), milliseconds)
+    assert (line.message, line.is_time_exact) == ("paid", is_exact)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -34,7 +34,8 @@ class LogLine:
 
     ``context`` is the part of the program that speaks (Vendure's logger context), ``trace`` a stack trace,
     ``category`` one of business, security and performance or nothing; ``facts`` is what else it says. ``trace_id`` is
-    the trace that it belongs to, in hex.
+    the trace that it belongs to, in hex. ``is_time_exact`` is False where the program wrote no time, or no seconds:
+    then ``at`` is some seconds off.
     """
 
     at: datetime
@@ -48,6 +49,7 @@ class LogLine:
     trace: str = ""
     trace_id: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
+    is_time_exact: bool = field(default=True, compare=False)
 
     @property
     def stream(self) -> "LogStream":

@@ -8,6 +8,8 @@ from typing import Final
 
 import re2
 
+from toban.core.text_values import value_end
+
 REDACTED: Final = "[REDACTED]"
 """The replacement of what is redacted."""
 
@@ -25,19 +27,23 @@ SECRET_KEY: Final = re.compile(
 
 _SEPARATORS: Final = re.compile(r"[-_. ]+")
 
+_NAME: Final = (
+    r"(?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[-_. ]?key|(?:access|private|session|signing)[-_. ]?key"
+    r"|authorization|session[-_. ]?id|credentials?|card[-_. ]?n(?:umber|o)|credit[-_. ]?card|security[-_. ]?code"
+    r"|iban|cv[cv]2?)"
+)
+"""The same in a text."""
+
 _VALUE: Final = (
     r'"(?:[^"\\]|\\.)*|'  # in quotes; the closing one is missing where a text was truncated
     r"'(?:[^'\\]|\\.)*|"
-    r'\\+"[^"]*|'  # JSON in JSON
-    r"\\+'[^']*|"
     r"(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'\\)}\]\[]+"
 )
-_KEY_VALUE: Final = re.compile(
-    r"((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|(?:access|private|session|signing)[_-]?key"
-    r"|authorization|session[_-]?id|credentials?|card[_-]?number|cv[cv]2?)[\w-]{0,40}+"
-    r"\\*+[\"']?+\s{0,3}+(?::|=>?+)\s{0,3}+(?!\\*[\"']?\[REDACTED\]))(?:" + _VALUE + ")",
-    re.IGNORECASE,
-)
+_ASSIGNMENT: Final = r"\\*+[\"']?+\s{0,3}+(?::|=>?+)\s{0,3}+(?!\\*[\"']?\[REDACTED\]))"
+_KEY_VALUE: Final = re.compile(rf"({_NAME}[\w-]{{0,40}}+{_ASSIGNMENT}(?:{_VALUE})", re.IGNORECASE)
+_KEY_NESTED: Final = re.compile(rf"((?:{_NAME}[\w-]{{0,40}}+|cookie){_ASSIGNMENT}(?=[\[{{]|\\+[\"'])", re.IGNORECASE)
+"""A secret field whose value is a list, an object, or a string in JSON that is a string itself."""
+
 _KEY_HINTS: Final = (
     "pass",
     "pwd",
@@ -49,6 +55,9 @@ _KEY_HINTS: Final = (
     "session",
     "credential",
     "card",
+    "security",
+    "cookie",
+    "iban",
     "cv",
 )
 """A text without any of these has no secret field: searching for names is the most expensive part."""
@@ -88,8 +97,7 @@ _BYTES.encoding = re2.Options.Encoding.LATIN1
 _SUSPICIOUS: Final = re2.compile(
     rb"eyJ[\w-]{5}"
     rb"|(?i:cookie\\*[\"']?\s{0,3}[:=])"
-    rb"|(?i:(?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|(?:access|private|session|signing)[_-]?key"
-    rb"|authorization|session[_-]?id|credentials?|card[_-]?number|cv[cv]2?)[\w\x80-\xff-]*\\*[\"']?\s{0,3}[:=])"
+    rb"|(?i:" + _NAME.encode() + rb"[\w\x80-\xff-]*\\*[\"']?\s{0,3}[:=])"
     rb"|(?i:(?:bearer|basic|digest)\s+\S{6})"
     rb"|(?i:evalsha)"
     rb"|://[^\s/@]+@|\S@[^\s@/]+\."
@@ -117,6 +125,8 @@ def _redact_suspicious(text: str) -> str:
     lower = text.lower()
     if "eyj" in lower:
         text = _DOTTED.sub(_without_jwt, text)
+    if any(word in lower for word in _KEY_HINTS):
+        text = _without_nested_values(text)
     if "cookie" in lower:
         text = _COOKIES.sub(rf"\1{REDACTED}", text)
     if any(word in lower for word in _KEY_HINTS):
@@ -135,6 +145,15 @@ def _redact_suspicious(text: str) -> str:
     text = _BASE64.sub(_redacted_unless_words, text)
     text = _IBAN.sub(_redacted_if_iban, text)
     return _CARD.sub(_redacted_if_card, text)
+
+
+def _without_nested_values(text: str) -> str:
+    """Redact the values of secret fields that are no plain strings, each as a whole."""
+    kept, at = [], 0
+    while found := _KEY_NESTED.search(text, at):
+        kept += [text[at : found.end()], REDACTED]
+        at = value_end(text, found.end())
+    return "".join((*kept, text[at:]))
 
 
 def _without_arguments(text: str) -> str:

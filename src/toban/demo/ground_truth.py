@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 PLACED: Final = ("PaymentAuthorized", "PaymentSettled")
+FAILED: Final = ("Declined", "Error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,20 @@ class GroundTruth:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """By operation: the duration of each request."""
 
+    @property
+    def logged(self) -> Counter[str]:
+        """The messages that the shop has logged, if it logs them (`store/logs.js`)."""
+        placed = Counter(f"Order {order.code} was placed" for order in self.orders)
+        failed = [attempt for attempt in self.attempts if attempt.state in FAILED]
+        return placed + Counter(f"A payment of order {attempt.order} has failed" for attempt in failed)
+
     def body(self) -> dict[str, Any]:
-        """Return the orders and payment attempts as plain data."""
-        return {"orders": [asdict(it) for it in self.orders], "attempts": [asdict(it) for it in self.attempts]}
+        """Return the orders, the payment attempts and the log lines about them as plain data."""
+        return {
+            "orders": [asdict(it) for it in self.orders],
+            "attempts": [asdict(it) for it in self.attempts],
+            "logged": self.logged,
+        }
 
     @property
     def unpaid(self) -> set[str]:
@@ -92,7 +104,7 @@ class GroundTruth:
     @property
     def failed_attempts(self) -> Counter[tuple[str, str]]:
         """Failed payment attempts, by method and state."""
-        failed = [attempt for attempt in self.attempts if attempt.state in {"Declined", "Error"}]
+        failed = [attempt for attempt in self.attempts if attempt.state in FAILED]
         return Counter((attempt.method, attempt.state) for attempt in failed)
 
     @property

@@ -18,9 +18,10 @@ import orjson
 
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION
-from toban.demo import message_inbox, storefront
+from toban.demo import fly_log_server, message_inbox, storefront
 from toban.demo.customers import CustomerTraffic, open_shop
 from toban.demo.faults import FAULTS, FaultTarget
+from toban.demo.fly_log_server import ORGANIZATION, TOKEN, FlyLogServer
 from toban.demo.ground_truth import GroundTruth
 from toban.demo.install import Say
 from toban.demo.message_inbox import MessageInbox
@@ -85,16 +86,18 @@ def run(options: DemoOptions, say: Say, progress: Say) -> None:
         )
         pages = f"http://{listen}"
         inbox = stack.enter_context(message_inbox.open_inbox())
-        variant = ShopVariant(jobs="bullmq", telemetry="enriched")
+        stream = stack.enter_context(fly_log_server.open_stream())
+        variant = ShopVariant(jobs="bullmq", telemetry="enriched", logs=True)
         shop = stack.enter_context(run_shop(variant, pages, say=progress))
         progress("Starting toban ...")
         page = stack.enter_context(storefront.open_storefront())
         stack.enter_context(page.served(shop.shop_api))
-        toban = stack.enter_context(_run_toban(folder, listen, demo_config(shop, page, inbox, options.language)))
+        config = demo_config(shop, page, inbox, stream, options.language)
+        toban = stack.enter_context(_run_toban(folder, listen, config))
         progress("")
         say(opening_text(shop, pages, inbox, folder, options))
         try:
-            asyncio.run(_run_traffic(shop, page, toban, inbox, folder, options, say))
+            asyncio.run(_run_traffic(shop, page, toban, inbox, stream, folder, options, say))
         except* DemoError as group:
             raise group.exceptions[0] from None
         say("Stopping the shop ...")
@@ -126,7 +129,7 @@ def _run_toban(folder: Path, listen: str, config: str) -> Iterator[Server]:
         yield server
 
 
-def demo_config(shop: ShopProcesses, page: Storefront, inbox: MessageInbox, language: str) -> str:
+def demo_config(shop: ShopProcesses, page: Storefront, inbox: MessageInbox, stream: FlyLogServer, language: str) -> str:
     """Return the toban.yaml for a shop."""
     return f"""\
 # Written by `toban demo`: the shop that it runs.
@@ -139,6 +142,14 @@ shop:
   worker: {shop.worker_health}
   precision: {shop.variant.precision}
   check: {{search: tea, product: sencha}}
+  fly_org: {ORGANIZATION}
+  fly_token: {TOKEN}
+collect:
+  - {{kind: fly, token: {TOKEN}, enabled: false}}  # only the stream of logs is there
+logs:
+  fly: true
+  fly_server: {stream.url}
+  files: {json.dumps(shop.log_files())}
 notify:
   language: {language}
 channels: {json.dumps(inbox.channels())}
@@ -169,6 +180,7 @@ async def _run_traffic(
     page: Storefront,
     toban: Server,
     inbox: MessageInbox,
+    stream: FlyLogServer,
     folder: Path,
     options: DemoOptions,
     say: Say,
@@ -185,6 +197,7 @@ async def _run_traffic(
 
     async with (
         inbox.served(say_with_time),
+        stream.served(shop.console_logs),
         open_shop(shop.shop_api, ground_truth) as client,
         asyncio.TaskGroup() as group,
     ):

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ from toban.shop.grants import COLUMNS, custom_column, grants
 
 START_TIMEOUT: Final = 120
 """Seconds that a process of the shop may take to start: some six on an idle machine."""
+
+LOGS: Final = "logs"
+"""The folder of winston's files, in that of the shop's files."""
 
 ROLE: Final = "vendure"
 READER: Final = "toban"
@@ -50,6 +53,9 @@ class ShopVariant:
 
     customer_status: bool = True
     """Whether customers have the custom field `customerStatus`."""
+
+    logs: bool = False
+    """Whether it logs with winston into files too, and a line for each order that is placed."""
 
     @property
     def schema(self) -> dict[str, str]:
@@ -97,6 +103,19 @@ class ShopProcesses:
     def redis_url(self) -> str | None:
         """The URL of its Redis, if it has one."""
         return f"redis://127.0.0.1:{self.valkey.port}/0" if self.valkey else None
+
+    @property
+    def console_logs(self) -> Mapping[str, Path]:
+        """What its processes print, by their names as services."""
+        return {f"vendure-{process.name}": process.log for process in (self.server, self.worker)}
+
+    def log_files(self) -> Sequence[Mapping[str, str]]:
+        """Return the files with its log lines, as `logs.files` has them."""
+        files = [
+            {"path": str(path), "service": service, "timezone": self.variant.zone}
+            for service, path in self.console_logs.items()
+        ]
+        return [{"path": f"{self.server.folder}/{LOGS}/*.json"}, *files] if self.variant.logs else files
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query to its database, run as superuser."""
@@ -213,6 +232,7 @@ def run_shop(
         given = {
             **_environment(server, database, variant, redis_server),
             **_telemetry(variant, telemetry),
+            **({"LOG_FOLDER": str(folder / LOGS)} if variant.logs else {}),
             **environment,
         }
         shop = ShopProcesses(

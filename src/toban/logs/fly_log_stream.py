@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -53,6 +53,8 @@ CONNECT_TIMEOUT: Final = 10
 """Seconds that connecting may take."""
 PING_INTERVAL: Final = 20
 """Seconds between pings of the server."""
+CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
+"""How far the time that a program writes may be from the one at which Fly read its line."""
 UNHEALTHY_AFTER: Final = 300.0
 """Seconds without a connection after which the stream is unhealthy."""
 
@@ -246,8 +248,12 @@ def parse_message(data: bytes, now: datetime) -> LogLine | None:
     app = as_mapping(fly.get("app"))
     provider = str(as_mapping(content.get("event")).get("provider") or "app")
     line = line_format().parse(content["message"], Reading(now))
+    read_at = as_time(content.get("timestamp")) or now
+    # What the program says itself is the time that its copies have, from a file or by OpenTelemetry. A time without
+    # zone may be hours off.
+    is_time_exact = line.is_time_exact and line.at is not None and abs(line.at - read_at) < CLOCK_DIFFERENCE
     return LogLine(
-        at=as_time(content.get("timestamp")) or now,
+        at=line.at if line.at and is_time_exact else read_at,
         level=line.level or known_level(as_mapping(content.get("log")).get("level")) or LogLevel.INFO,
         message=line.message,
         # Lines of Fly itself have no context of a program.
@@ -259,4 +265,5 @@ def parse_message(data: bytes, now: datetime) -> LogLine | None:
         trace=line.trace,
         trace_id=line.trace_id,
         facts={**line.facts, **({"region": fly["region"]} if "region" in fly else {})},
+        is_time_exact=is_time_exact,
     )

@@ -45,7 +45,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ParsedLine:
-    """What a line says; what it does not say is None or empty."""
+    """What a line says; what it does not say is None or empty. ``has_seconds`` tells how exact its time is."""
 
     message: str
     level: LogLevel | None = None
@@ -58,6 +58,12 @@ class ParsedLine:
     trace: str = ""
     trace_id: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
+    has_seconds: bool = True
+
+    @property
+    def is_time_exact(self) -> bool:
+        """Whether the line itself says when it was written, to the second at least."""
+        return self.at is not None and self.has_seconds
 
 
 class LineParser(Plugin, ABC):

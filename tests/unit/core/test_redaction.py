@@ -23,6 +23,13 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_X
         ('{"password": "cut off he', "cut off he"),
         ("password='it\\'s'", "it"),
         ("PGPASSWORD=hunter2 psql", "hunter2"),
+        ('{"apiKey": ["hush"], "shown": 1}', "hush"),
+        ('{"token": {"type": "x", "value": ["a}", "hush"]}}', "hush"),
+        (r'"{\"token\": {\"type\": \"a\\\"}\", \"value\": \"hush\"}}"', "hush"),
+        (r"{\"password\":\"{\\\"value\\\":\\\"hush\\\"}\"}", "hush"),
+        ("{ headers: { cookie: [ 'a=b', 'session=hush' ] } }", "hush"),
+        ("credentials: { user: 'it\\'s', key: 'hush', and so on", "hush"),
+        ('{"signing.key": "hush", "securityCode":"hush", "creditCard": "hush", "iban" : "hush"}', "hush"),
         ("https://shop.example/?api_key=k123&x=1", "k123"),
         ("postgres://toban:hunter2@db/vendure", "hunter2"),
         (f"CacheService hit for key [vendure-session-cache:{KEY}]", KEY),
@@ -159,6 +166,11 @@ def test_what_is_not_searched_thoroughly_has_nothing_to_redact(parts, between):
     """
     text = between.join(parts)
     assert redact_text(text) == _redact_suspicious(text)
+
+
+def test_what_is_after_a_nested_secret_stays():
+    text = r'a {"token": {"x": "}"}, "b": 1} c, {\"secret\": [\"y\"], \"d\": 2} e'
+    assert redact_text(text) == rf'a {{"token": {REDACTED}, "b": 1}} c, {{\"secret\": {REDACTED}, \"d\": 2}} e'
 
 
 @given(st.text(string.digits, min_size=12, max_size=18), st.sampled_from("23456"), st.sampled_from(["", " ", "-"]))

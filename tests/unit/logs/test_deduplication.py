@@ -13,8 +13,8 @@ from toban.logs.deduplication import Deduplicator
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def line(message: str, at: int = 0) -> LogLine:
-    return LogLine(AT + timedelta(milliseconds=at), LogLevel.INFO, message)
+def line(message: str, at: int = 0, service: str = "", *, exact: bool = True) -> LogLine:
+    return LogLine(AT + timedelta(milliseconds=at), LogLevel.INFO, message, service=service, is_time_exact=exact)
 
 
 def new(deduplicator: Deduplicator, source: str, lines: list[LogLine]) -> list[LogLine]:
@@ -50,3 +50,47 @@ def test_levels_are_different_lines_and_what_is_too_long_ago_is_forgotten():
     assert new(deduplicator, "two", [line("a")]) == []
     new(deduplicator, "one", [line("b"), line("c")])
     assert new(deduplicator, "two", [line("a")]) == [line("a")]
+
+
+WAYS = {"files:app.json": 0, "files:combined.json": 0, OTLP: 300, "files:console.log": 20_000, "fly": 20_000}
+"""How many milliseconds a time may be off by each way; those of the last two are not exact."""
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 5_000)), max_size=6),
+    st.sets(st.sampled_from(list(WAYS)), min_size=1),
+    st.randoms(use_true_random=False),
+)
+def test_a_line_of_one_service_is_kept_once_by_all_ways_together(written, ways, chance):
+    """
+    Each way brings all lines in their order, and is at another place than the others.
+    """
+    waiting = {
+        way: [line(text, at + chance.randint(0, WAYS[way]), "shop", exact=WAYS[way] < 1_000) for text, at in written]
+        for way in ways
+    }
+    deduplicator, kept = Deduplicator(), Counter[str]()
+    while any(waiting.values()):
+        way = chance.choice([way for way, lines in waiting.items() if lines])
+        kept.update(it.message for it in new(deduplicator, way, [waiting[way].pop(0)]))
+    assert kept == Counter(text for text, _ in written)
+
+
+def test_without_exact_times_only_lines_of_one_service_and_of_different_ways_are_equal():
+    """
+    Two consoles that say the same in the same minute are two processes.
+    """
+    deduplicator = Deduplicator()
+    assert new(deduplicator, "files:server.log", [line("refused", 0, "server", exact=False)])
+    assert new(deduplicator, "files:worker.log", [line("refused", 0, "server", exact=False)])
+    assert new(deduplicator, OTLP, [line("refused", 5_000, "worker")])
+    assert new(deduplicator, OTLP, [line("refused", 61_000, "server")])
+    assert len(new(deduplicator, OTLP, [line("refused", at, "server") for at in (6_000, 7_000, 8_000)])) == 1
+
+
+def test_a_flood_of_equal_lines_is_compared_to_some_of_them_and_sources_are_bounded():
+    deduplicator = Deduplicator(window=500)
+    for number in range(2_000):
+        assert new(deduplicator, f"files:{number}.log", [line("same", number, "shop", exact=False)])
+    assert len(deduplicator._lines.equal(next(iter(deduplicator._lines._equal)))) <= 64
+    assert len(deduplicator._sources) <= 1_000

@@ -31,7 +31,7 @@ function queue() {
 
 function telemetry() {
     const { TelemetryPlugin } = require('@vendure/telemetry-plugin');
-    return TelemetryPlugin.init({ loggerOptions: { logToConsole: level } });
+    return TelemetryPlugin.init({ loggerOptions: env.LOG_FOLDER ? {} : { logToConsole: level } });
 }
 
 exports.config = {
@@ -72,5 +72,6 @@ exports.config = {
         queue(),
         ...(redis ? [RedisCachePlugin.init({ redisOptions: redis, namespace: 'vendure-cache' })] : []),
         ...(env.TELEMETRY === 'off' ? [] : [telemetry()]),
+        ...(env.LOG_FOLDER ? [require('./logs').logs(env.LOG_FOLDER, level)] : []), // last: it takes over the logger
     ],
 };

@@ -25,7 +25,8 @@ class Vendure(LineParser):
         if not found:
             return None
         level, time, context, message = found.groups()
-        return ParsedLine(message, LEVELS[level], parse_timestamp(time, reading) if time else None, context)
+        at = parse_timestamp(time, reading) if time else None
+        return ParsedLine(message, LEVELS[level], at, context, has_seconds=False)
 
     def continues(self, first: ParsedLine, more: Sequence[str], text: str) -> bool:
         """Return whether a line is part of a message of several lines, or of its stack trace."""

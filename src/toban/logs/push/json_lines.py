@@ -61,7 +61,8 @@ def read_json_lines(body: bytes, now: datetime) -> JsonLines:
                 if isinstance(value := parsed.facts.get(name), str)
             }
             facts = {name: value for name, value in parsed.facts.items() if name not in named}
-            found.lines.append(pushed_line(replace(parsed, facts=facts), parsed.at or now, named))
+            exact = parsed.is_time_exact
+            found.lines.append(pushed_line(replace(parsed, facts=facts), parsed.at or now, named, is_time_exact=exact))
     return found
 
 

@@ -46,7 +46,9 @@ def time_of(nanoseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
-def pushed_line(parsed: ParsedLine, at: datetime, labels: Mapping[str, object]) -> LogLine:
+def pushed_line(
+    parsed: ParsedLine, at: datetime, labels: Mapping[str, object], *, is_time_exact: bool = True
+) -> LogLine:
     """Return the line of what was parsed of a text, and of the labels that came with it."""
     fields, facts = _divided(labels)
     level = parsed.level or known_level(fields.pop("level", ""))
@@ -66,6 +68,7 @@ def pushed_line(parsed: ParsedLine, at: datetime, labels: Mapping[str, object]) 
         trace=parsed.trace,
         trace_id=parsed.trace_id or fields.get("trace_id", ""),
         facts={**facts, **parsed.facts},
+        is_time_exact=is_time_exact,
     )
 
 

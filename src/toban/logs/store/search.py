@@ -19,6 +19,8 @@ from toban.tsdb.corruption import CorruptionError
 
 SLICE_SECONDS: Final = 0.1
 """Seconds after which a search returns what it has found."""
+SLICE_LINES: Final = 2_000
+"""Lines of a slice, as a rule: a collection of garbage searches all lines that are in memory, and holds the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class StoreSearch:
         """Lines that others may come before, in the order of the search."""
 
     def slices(self, monotonic: Callable[[], float]) -> Iterator[SearchSlice]:
-        """Yield what is found, each 100 ms by a clock."""
+        """Yield what is found, each 100 ms by a clock, or when it is many lines."""
         ready: list[StoredLine] = []
         began = monotonic()
         while self._pending and self._limit:
@@ -146,7 +148,8 @@ class StoreSearch:
             self._found = self._found[len(lines) :]
             self._limit -= len(lines)
             ready += lines
-            if self._pending and self._limit and monotonic() - began >= SLICE_SECONDS:
+            is_full = len(ready) >= SLICE_LINES or monotonic() - began >= SLICE_SECONDS
+            if self._pending and self._limit and is_full:
                 yield SearchSlice(ready, self._reached())
                 ready, began = [], monotonic()
         if self._limit or not ready:

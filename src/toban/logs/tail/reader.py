@@ -212,6 +212,7 @@ class LogFileReader:
             trace=line.trace,
             trace_id=line.trace_id,
             facts=line.facts,
+            is_time_exact=line.is_time_exact,
         )
 
     def _find(self, batch: Batch, now: float, clock: datetime) -> None:

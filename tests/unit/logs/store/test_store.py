@@ -306,3 +306,15 @@ def test_a_block_of_a_newer_toban_is_named(opened, clock, folder: Path):
     with pytest.raises(store_module.StoreError, match=r"1-32\.lines: written by a newer toban"), opened():
         pass
     assert path.exists()
+
+
+def test_a_search_yields_a_slice_whenever_it_has_found_many_lines(opened, monkeypatch):
+    """
+    However quickly it finds them: the clock stands still.
+    """
+    monkeypatch.setattr(search_module, "SLICE_LINES", 5)
+    with opened() as store:
+        store.append(some_lines(40), {})
+        slices = [part.lines for part in store.search(EVER, 100, Direction.FORWARD)]
+    assert sum(map(len, slices)) == 40
+    assert len(slices) >= 3
