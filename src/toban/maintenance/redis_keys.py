@@ -3,9 +3,11 @@
 import math
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
+
+from toban.core.number_format import format_bytes
 
 SCAN_COUNT: Final = 1_000
 UNLINK_COUNT: Final = 500
@@ -14,6 +16,9 @@ PROTECTED: Final = ("bull:", "vendure-cache:")
 """Prefixes of the shop's jobs and of its cache."""
 
 _WILDCARD: Final = re.compile(r"[*?\[\\]")
+FRAGMENTATION: Final = 1.5
+"""The ratio of the process' memory to that of the data from which memory is given back."""
+LEAST_UNUSED: Final = 64 * 2**20
 LATENCY_SAMPLES: Final = 5
 LEAST_LATENCY: Final = 0.002
 """Seconds below which commands are fast, whatever they were before."""
@@ -45,6 +50,16 @@ def scan_commands(keys: int) -> int:
 def tidy_commands(keys: int, hits: int) -> int:
     """Return how many commands it takes to see all keys and to remove the hits."""
     return scan_commands(keys) + math.ceil(hits / UNLINK_COUNT)
+
+
+def reason_to_purge(info: Mapping[str, str]) -> str:
+    """Return why memory is given back; empty where it is not, or can't be: Upstash has no MEMORY PURGE."""
+    if "upstash_version" in info or not info.get("mem_allocator", "").startswith("jemalloc"):
+        return ""
+    used, resident = int(info.get("used_memory", 0)), int(info.get("used_memory_rss", 0))
+    if not used or resident < FRAGMENTATION * used or resident - used < LEAST_UNUSED:
+        return ""
+    return f"its process has {format_bytes(resident)} for {format_bytes(used)} of data"
 
 
 class LatencyGuard:

@@ -255,6 +255,15 @@ ORPHANS: Final = Check(
     "assets that nothing in the database refers to",
     Severity.INFO,
     "delete them in the Admin UI where no page or mail uses them either: only the database was looked at",
-    {"asset": ("id", "mimeType", "createdAt")},
+    {
+        "asset": ("id", "mimeType", "createdAt"),
+        "collection": ("featuredAssetId",),
+        "collection_asset": ("assetId",),
+        "order_line": ("featuredAssetId",),
+        "product": ("featuredAssetId",),
+        "product_asset": ("assetId",),
+        "product_variant": ("featuredAssetId",),
+        "product_variant_asset": ("assetId",),
+    },
     ORPHANED_ASSETS,
 )

@@ -11,8 +11,21 @@ from toban.core.errors import ActionError
 from toban.core.samples import MetricFamily, gauge
 from toban.core.schedule import Schedule
 from toban.maintenance import shop_rows
-from toban.maintenance.task import Finding, Mode, Severity, Step, StepContext, StepResult, Task, TaskPlan, TaskTools
+from toban.maintenance.postgres_tables import LOCKED
+from toban.maintenance.task import (
+    Finding,
+    Mode,
+    Severity,
+    Step,
+    StepContext,
+    StepResult,
+    StepSkippedError,
+    Task,
+    TaskPlan,
+    TaskTools,
+)
 from toban.shop import scheduled_tasks
+from toban.shop.admin_database import AdminError
 from toban.shop.settings import ShopSettings
 
 DUE: Final = gauge("toban_prune_sessions_due", "Sessions of the shop that are over and not removed.", labels=("task",))
@@ -123,7 +136,13 @@ class PruneSessions(Task):
         removed = 0
         while (left := await self._count(tools))["due"] and removed < self.most:
             context.tell(f"{removed:,} removed, {left['due']:,} left")
-            gone = await (self._by_task(tools, left) if by_api else self._by_sql(tools))
+            try:
+                gone = await (self._by_task(tools, left) if by_api else self._by_sql(tools))
+            except AdminError as error:
+                if error.code == LOCKED:
+                    text = f"another session holds a lock that it needs; {removed:,} removed"
+                    raise StepSkippedError(text) from error
+                raise
             if not gone:
                 raise ActionError(
                     f"{removed:,} removed, {left['due']:,} left: they are locked, or nobody may remove them"

@@ -15,6 +15,7 @@ from toban.maintenance.redis_keys import (
     SCAN_COUNT,
     UNLINK_COUNT,
     LatencyGuard,
+    reason_to_purge,
     refusal,
     scan_commands,
     tidy_commands,
@@ -38,9 +39,6 @@ KEYS: Final = gauge("toban_redis_tidy_keys", "Keys of the pattern when they were
 
 NO_ADDRESS: Final = "shop.redis is not set: toban has no Redis to tidy"
 PAUSE_SECONDS: Final = 0.02
-FRAGMENTATION: Final = 1.5
-"""The ratio of the process' memory to that of the data from which memory is given back."""
-LEAST_UNUSED: Final = 64 * 2**20
 
 
 class RedisTidy(Task):
@@ -120,7 +118,7 @@ class RedisTidy(Task):
             description = f"remove {hits:,} keys that match {self.pattern}, by about {commands - calls:,} commands"
             steps.append(Step(self.pattern, description, {"hits": hits}))
         memory = await _memory(redis)
-        if reason := _reason_to_purge(memory):
+        if reason := reason_to_purge(memory):
             steps.append(Step("memory", f"give unused memory back to the system: {reason}"))
         return TaskPlan(steps, figures=figures, text=text)
 
@@ -174,16 +172,6 @@ async def _memory(redis: ShopRedis) -> Mapping[str, str]:
     """Return the fields of INFO; Upstash has others than Redis."""
     lines = (await redis.execute("INFO")).decode("utf-8", "replace").splitlines()
     return dict(it.partition(":")[::2] for it in lines if ":" in it)
-
-
-def _reason_to_purge(info: Mapping[str, str]) -> str:
-    """Return why memory is given back; empty where it is not, or can't be: Upstash has no MEMORY PURGE."""
-    if "upstash_version" in info or not info.get("mem_allocator", "").startswith("jemalloc"):
-        return ""
-    used, resident = int(info.get("used_memory", 0)), int(info.get("used_memory_rss", 0))
-    if not used or resident < FRAGMENTATION * used or resident - used < LEAST_UNUSED:
-        return ""
-    return f"its process has {format_bytes(resident)} for {format_bytes(used)} of data"
 
 
 async def _purge(redis: ShopRedis) -> StepResult:

@@ -23,6 +23,7 @@ FOUND: Final = gauge(
 )
 ALL: Final = (*CHECKS, ORPHANS)
 MAX_TEXT: Final = 100
+UNREFERENCED: Final = SQL("NOT EXISTS (SELECT FROM {} WHERE {} = a.id)")
 
 
 class VendureIntegrity(Inspection):
@@ -94,12 +95,7 @@ class VendureIntegrity(Inspection):
         query = check.query
         if check is ORPHANS:
             references = await shop_rows.read(tools, REFERENCES, given)
-            parts = [
-                SQL("NOT EXISTS (SELECT FROM {} WHERE {} = a.id)").format(
-                    Identifier(it["name"]), Identifier(it["column"])
-                )
-                for it in references
-            ]
+            parts = [UNREFERENCED.format(Identifier(it["name"]), Identifier(it["column"])) for it in references]
             unreferenced = SQL(" AND ").join(parts).as_string(None) if parts else "true"
             query = query.format(unreferenced=unreferenced.replace("%", "%%"))
         return await shop_rows.read(tools, query, given)
