@@ -189,9 +189,11 @@ def _write(file: LogFile, source: int, out: IO[bytes], goes_on: Callable[[int], 
                 raise StepSkippedError("it was cancelled")
             packed.write(chunk)
             read, checksum = read + len(chunk), zlib.crc32(chunk, checksum)
+            if read > file.found.st_size:
+                break  # somebody writes to it, perhaps faster than this reads
     out.flush()
     out.seek(0)
-    if read != file.found.st_size or _content(out, goes_on) != (read, checksum):
+    if read != file.found.st_size or _content(out, read, goes_on) != (read, checksum):
         raise StepSkippedError("its copy is not the same: it has changed, or the disk is damaged")
     found = file.found
     try:
@@ -203,14 +205,20 @@ def _write(file: LogFile, source: int, out: IO[bytes], goes_on: Callable[[int], 
     os.fsync(out.fileno())
 
 
-def _content(packed: IO[bytes], goes_on: Callable[[int], bool]) -> tuple[int, int]:
-    """Return the length and the checksum of what a compressed file holds. Raises ``OSError``, ``EOFError``."""
+def _content(packed: IO[bytes], most: int, goes_on: Callable[[int], bool]) -> tuple[int, int]:
+    """
+    Return the length and the checksum of what a compressed file holds, up to a little more than ``most`` bytes.
+
+    Raises ``OSError``, ``EOFError``.
+    """
     length, checksum = 0, 0
     with gzip.GzipFile(fileobj=packed, mode="rb") as content:
         while chunk := content.read(CHUNK):
             if not goes_on(length):
                 raise StepSkippedError("it was cancelled")
             length, checksum = length + len(chunk), zlib.crc32(chunk, checksum)
+            if length > most:
+                break
     return length, checksum
 
 
@@ -219,12 +227,12 @@ def _finish(file: LogFile, folder: int, source: int, target: str, goes_on: Calla
     copy = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     with os.fdopen(copy, "rb") as packed:
         try:
-            there = _content(packed, goes_on)
+            there = _content(packed, file.found.st_size, goes_on)
         except (OSError, EOFError, zlib.error) as error:
             raise StepSkippedError(f"{target} is there and can't be read: {error}") from error
         size = os.fstat(packed.fileno()).st_size
     read, checksum = 0, 0
-    while chunk := os.pread(source, CHUNK, read):
+    while read <= file.found.st_size and (chunk := os.pread(source, CHUNK, read)):
         read, checksum = read + len(chunk), zlib.crc32(chunk, checksum)
     if there != (read, checksum):
         raise StepSkippedError(f"{target} is there, with another content")

@@ -88,7 +88,9 @@ class MetricsRetention(Task):
         after = await _report(store)
         gone = before.size - after.size
         moved = before.oldest is not None and (after.oldest is None or after.oldest > before.oldest)
-        text = f"removed {format_bytes(gone)}" if moved and gone > 0 else "nothing was too old or too much"
+        # Files that are written anew take space while old ones go.
+        size = f" ({format_bytes(gone)})" if gone > 0 else ""
+        text = f"removed the oldest{size}" if moved else "nothing was too old or too much"
         return StepResult(f"{text}: {describe(after)}")
 
 
