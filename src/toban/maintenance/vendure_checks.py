@@ -88,6 +88,7 @@ ORDER BY "endsAt", id LIMIT %(shown)s
 """,
 )
 
+# With UUIDs as ids, the search index has them as text.
 MISSING_IN_SEARCH: Final = Check(
     "missing_in_search",
     "variants that customers can buy and the search does not find",
@@ -104,7 +105,7 @@ FROM product_variant v JOIN product p ON p.id = v."productId"
 WHERE v.enabled AND p.enabled AND v."deletedAt" IS NULL AND p."deletedAt" IS NULL
   AND greatest(v."updatedAt", p."updatedAt") < localtimestamp - interval '1 day'
   AND EXISTS (SELECT FROM search_index_item)
-  AND NOT EXISTS (SELECT FROM search_index_item s WHERE s."productVariantId" = v.id)
+  AND NOT EXISTS (SELECT FROM search_index_item s WHERE s."productVariantId"::text = v.id::text)
 ORDER BY v.id LIMIT %(shown)s
 """,
 )
@@ -125,7 +126,7 @@ SELECT s."productVariantId"::text AS id, count(*) OVER () AS total,
                      WHEN s.sku <> v.sku THEN ' is ' || v.sku || ' now'
                      WHEN s.enabled THEN ' was disabled' ELSE ' was enabled' END AS text
 FROM (SELECT DISTINCT "productVariantId", sku, enabled FROM search_index_item) s
-LEFT JOIN product_variant v ON v.id = s."productVariantId" LEFT JOIN product p ON p.id = v."productId"
+LEFT JOIN product_variant v ON v.id::text = s."productVariantId"::text LEFT JOIN product p ON p.id = v."productId"
 WHERE s."productVariantId"::text <> '0'
   AND (v.id IS NULL OR greatest(v."updatedAt", p."updatedAt") < localtimestamp - interval '1 day')
   AND (v.id IS NULL OR v."deletedAt" IS NOT NULL OR p."deletedAt" IS NOT NULL OR s.sku <> v.sku

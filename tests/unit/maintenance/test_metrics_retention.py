@@ -93,7 +93,10 @@ async def test_a_size_that_cuts_the_retention_short_is_foreseen(tmp_path: Path):
 async def test_what_went_is_said_and_a_disk_that_fails_is_named(tmp_path: Path):
     tools = tools_with(tmp_path, FakeStore("tsdb", report(95, 900), report(90, 850)), FakeStore("logs", report(5, 10)))
     _, done = await perform(MetricsRetention(), tools)
-    assert done["tsdb"] == (StepOutcome.DONE, "removed the oldest (50 B): x, 850 B of 1,000 B, since 2025-12-10 03:50 UTC")
+    assert done["tsdb"] == (
+        StepOutcome.DONE,
+        "removed the oldest (50 B): x, 850 B of 1,000 B, since 2025-12-10 03:50 UTC",
+    )
     assert done["logs"][1].startswith("nothing was too old or too much: ")
     broken = tools_with(tmp_path, FakeStore("tsdb", report(5, 10), error="tsdb: maintenance: no space left"))
     with pytest.raises(ActionError, match="no space left"):
