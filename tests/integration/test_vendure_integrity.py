@@ -111,6 +111,9 @@ async def test_a_sound_shop_has_no_findings(shop: Vendure, tmp_path: Path):
 async def test_stock_below_zero_and_stock_that_nobody_moved(shop: Vendure, tmp_path: Path):
     variant(shop, "LESS", on_hand=-2, moved=-2)
     variant(shop, "OTHER", on_hand=9)
+    ordered = variant(shop, "BACKORDER", on_hand=-5, moved=-5)
+    backorders = 'UPDATE product_variant SET "useGlobalOutOfStockThreshold" = false, "outOfStockThreshold" = -9'
+    shop.execute(f"{backorders} WHERE id = %s", [ordered])
     untracked = variant(shop, "UNTRACKED", on_hand=9)
     shop.execute("UPDATE product_variant SET \"trackInventory\" = 'FALSE' WHERE id = %s", [untracked])
     findings = await found(shop, tmp_path)

@@ -6,10 +6,12 @@ from pathlib import Path
 import httpx2
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from tests import servers
 from tests.integration.maintenance_tools import act, cancel_at_first_progress, names, perform, tools_for
 from tests.integration.test_vendure_db import api_key
+from tests.program import eventually
 from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, place_orders, run_vendure
 from toban.core.errors import ActionError
 from toban.maintenance.run import StepOutcome
@@ -172,6 +174,20 @@ async def test_without_the_right_to_delete_the_permission_is_named(
             await PruneSessions().missing(stranger)
 
 
+async def test_permissions_that_a_key_lacks_are_named(shop: ShopProcesses, tools: TaskTools, tmp_path: Path) -> None:
+    assert await PruneJobs().missing(tools) == await PruneSessions().missing(tools) == ""
+    for permissions, of_sessions, of_jobs in (
+        (("ReadSystem", "UpdateSystem"), "", "the API key needs the permission DeleteSettings"),
+        (("ReadSettings", "DeleteSettings", "ReadCatalog"), "the API key needs the permission UpdateSettings", ""),
+    ):
+        key = await api_key(tools.http, shop, permissions=permissions)
+        given = tools.shop.settings.model_copy(update={"admin_api_key": SecretStr(key)})
+        async with httpx2.AsyncClient() as http:  # without the session of whoever made the key
+            limited = tools_for(ShopConnections(tools.shop.database, settings=given), tmp_path, http=http)
+            assert await PruneSessions().missing(limited) == of_sessions
+            assert await PruneJobs().missing(limited) == of_jobs
+
+
 async def test_a_real_shop_contradicts_nothing_and_what_is_planted_is_found(
     shop: ShopProcesses, tools: TaskTools
 ) -> None:
@@ -179,6 +195,8 @@ async def test_a_real_shop_contradicts_nothing_and_what_is_planted_is_found(
     await place_orders(shop, seed=11, orders=12)
     task = VendureIntegrity()
     assert await task.missing(tools) == ""
+    # What its jobs still write to the search index would mend what is planted.
+    eventually(lambda: shop.query('SELECT count(*) FROM job_record WHERE NOT "isSettled"'), lambda it: it == [(0,)])
     plan = await task.plan(tools)
     assert [it.text for it in plan.findings] == []
     assert plan.figures == {FOUND.name: 0}

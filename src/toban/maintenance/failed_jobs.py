@@ -48,8 +48,8 @@ def failure_groups(rows: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
     return sorted(found.values(), key=lambda it: (-it.count, it.queue, it.error))
 
 
-def failure_findings(groups: list[FailureGroup]) -> list[Finding]:
-    """Return findings that keep what is known of failed jobs when they are gone."""
+def failure_findings(groups: list[FailureGroup], failed: int) -> list[Finding]:
+    """Return findings that keep what is known of failed jobs when they are gone; ``failed`` are all of them."""
     findings = [
         Finding(
             f"failed jobs of {it.queue}",
@@ -58,8 +58,6 @@ def failure_findings(groups: list[FailureGroup]) -> list[Finding]:
         )
         for it in groups[:MAX_GROUPS]
     ]
-    if rest := groups[MAX_GROUPS:]:
-        findings.append(
-            Finding("failed jobs", f"{sum(it.count for it in rest):,} others failed with {len(rest)} other errors")
-        )
+    if rest := failed - sum(it.count for it in groups[:MAX_GROUPS]):
+        findings.append(Finding("failed jobs", f"{rest:,} others failed with other errors"))
     return findings

@@ -94,7 +94,8 @@ def fixed_folder(pattern: str) -> str:
 def is_behind_link(root: str, path: str) -> bool:
     """Return whether a symbolic link leads to a path below a folder; the folder itself may be one."""
     folder = os.path.dirname(path)  # noqa: PTH120  # as text: nothing is resolved
-    return os.path.realpath(folder) != os.path.realpath(root) + folder[len(root.rstrip("/")) :].rstrip("/")
+    below = folder[len(root.rstrip("/")) :].rstrip("/")
+    return os.path.realpath(folder) != (os.path.realpath(root).rstrip("/") + below or "/")
 
 
 def compress(file: LogFile, goes_on: Callable[[int], bool]) -> int:

@@ -18,7 +18,7 @@ class Index:
     An index as the catalogue has it.
 
     ``keys`` are its key columns, each with its operator class, collation and order; ``included`` its other columns;
-    ``rest`` are its expressions and its predicate as text. ``backs`` tells that a constraint needs it.
+    ``rest`` is its predicate as text. ``backs`` tells that a constraint needs it.
     """
 
     schema: str

@@ -27,20 +27,27 @@ class Check:
     query: str
 
 
+# A threshold below zero lets customers order what is not there yet.
 NEGATIVE_STOCK: Final = Check(
     "negative_stock",
     "stock levels below zero",
     Severity.WARNING,
     "count the stock, and set it in the Admin UI: a movement is written with it",
     {
-        "stock_level": ("productVariantId", "stockLocationId", "stockOnHand", "stockAllocated"),
-        "product_variant": ("id", "sku", "deletedAt"),
+        "stock_level": ("productVariantId", "stockOnHand", "stockAllocated"),
+        "product_variant": (
+            *("id", "sku", "deletedAt", "trackInventory", "outOfStockThreshold", "useGlobalOutOfStockThreshold"),
+        ),
+        "global_settings": ("trackInventory", "outOfStockThreshold"),
     },
     """
 SELECT v.id::text AS id, count(*) OVER () AS total,
        v.sku || ': ' || l."stockOnHand" || ' on hand, ' || l."stockAllocated" || ' allocated' AS text
 FROM stock_level l JOIN product_variant v ON v.id = l."productVariantId"
-WHERE v."deletedAt" IS NULL AND (l."stockOnHand" < 0 OR l."stockAllocated" < 0)
+CROSS JOIN (SELECT bool_or("trackInventory") AS tracked, min("outOfStockThreshold") AS least FROM global_settings) g
+WHERE v."deletedAt" IS NULL AND (v."trackInventory" = 'TRUE' OR (v."trackInventory" = 'INHERIT' AND g.tracked))
+  AND (l."stockAllocated" < 0 OR l."stockOnHand" < least(
+    0, CASE WHEN v."useGlobalOutOfStockThreshold" THEN g.least ELSE v."outOfStockThreshold" END))
 ORDER BY least(l."stockOnHand", l."stockAllocated"), v.id LIMIT %(shown)s
 """,
 )

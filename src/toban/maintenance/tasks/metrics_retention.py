@@ -12,19 +12,19 @@ from toban.core.samples import MetricFamily, gauge, moment
 from toban.core.schedule import Schedule
 from toban.maintenance.task import Finding, Severity, Step, StepContext, StepResult, Task, TaskPlan, TaskTools
 
-SAMPLES_LEFT: Final = gauge(
-    "toban_metrics_retention_samples_full_seconds",
-    "Time until samples reach `metrics.size`, as they have grown so far; absent where they stay below it.",
-    "seconds",
+SAMPLES: Final = gauge(
+    "toban_metrics_retention_samples_ratio",
+    "Size that samples will have after their retention, as they have grown so far, to `metrics.size`.",
+    "ratio",
     labels=("task",),
 )
-LINES_LEFT: Final = gauge(
-    "toban_metrics_retention_lines_full_seconds",
-    "Time until log lines reach `logs.retention_size`, as they have grown so far; absent where they stay below it.",
-    "seconds",
+LINES: Final = gauge(
+    "toban_metrics_retention_lines_ratio",
+    "Size that log lines will have after their retention, as they have grown so far, to `logs.retention_size`.",
+    "ratio",
     labels=("task",),
 )
-FULL: Final = {"tsdb": SAMPLES_LEFT, "logs": LINES_LEFT}
+RATIOS: Final = {"tsdb": SAMPLES, "logs": LINES}
 SETTINGS: Final = {
     "tsdb": ("metrics.retention", "metrics.size"),
     "logs": ("logs.retention", "logs.retention_size"),
@@ -44,7 +44,7 @@ class MetricsRetention(Task):
 
     kind: Literal["metrics_retention"] = "metrics_retention"
     target: ClassVar[str] = "toban"
-    metrics: ClassVar[Sequence[MetricFamily]] = (SAMPLES_LEFT, LINES_LEFT)
+    metrics: ClassVar[Sequence[MetricFamily]] = (SAMPLES, LINES)
 
     cron: Schedule = "50 3 * * *"
 
@@ -61,11 +61,12 @@ class MetricsRetention(Task):
                 Step(store.name, f"remove what is older than {format_duration(report.retention)} ({retention})")
             )
             findings += [Finding(store.name, it, Severity.INFO) for it in report.notes]
+            ratio = size_ratio(report)
+            if ratio is not None and (family := RATIOS.get(store.name)):
+                figures[family.name] = ratio
             left = time_left(report)
             if left is None:
                 continue
-            if family := FULL.get(store.name):
-                figures[family.name] = left.total_seconds()
             findings.append(
                 Finding(
                     store.name,
@@ -101,19 +102,30 @@ def describe(report: RetentionReport) -> str:
     return f"{size}, {since}"
 
 
-def time_left(report: RetentionReport) -> timedelta | None:
+def size_ratio(report: RetentionReport) -> float | None:
     """
-    Return when a store is full as it has grown so far; None where its retention ends before that.
+    Return the size after a whole retention, as a store has grown so far, to its limit; None where that is not known.
 
     What is kept for a whole retention does not grow any more.
     """
-    if report.oldest is None or report.newest is None:
-        return None
-    span = timedelta(milliseconds=report.newest - report.oldest)
+    span = _span(report)
     if span < LEAST_SPAN or report.size <= 0:
         return None
-    until_full = span * (report.limit / report.size - 1)
-    return max(timedelta(), until_full) if span + until_full < report.retention else None
+    return report.size * max(1.0, report.retention / span) / report.limit
+
+
+def time_left(report: RetentionReport) -> timedelta | None:
+    """Return when a store is full as it has grown so far; None where its retention ends before that, or not known."""
+    if (size_ratio(report) or 0) <= 1:
+        return None
+    return max(timedelta(), _span(report) * (report.limit / report.size - 1))
+
+
+def _span(report: RetentionReport) -> timedelta:
+    """Return the time of what a store keeps."""
+    if report.oldest is None or report.newest is None:
+        return timedelta()
+    return timedelta(milliseconds=report.newest - report.oldest)
 
 
 def _days(left: timedelta) -> str:

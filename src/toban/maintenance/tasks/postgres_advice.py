@@ -24,8 +24,9 @@ UNUSED: Final = gauge(
 )
 
 INDEXES: Final = """
-SELECT n.nspname AS schema, c.relname AS name, t.relname AS table, a.amname AS method, i.indisunique AS unique,
-       i.indisvalid AS valid, coalesce(s.idx_scan, 0) AS scans, pg_relation_size(c.oid) AS bytes,
+SELECT n.nspname AS schema, c.relname AS name, n.nspname || '.' || t.relname AS table,
+       a.amname AS method, i.indisunique AS unique, i.indisvalid AS valid,
+       coalesce(s.idx_scan, 0) AS scans, pg_relation_size(c.oid) AS bytes,
        EXISTS (SELECT FROM pg_constraint con WHERE con.conindid = c.oid)
          OR i.indisreplident OR i.indisclustered AS backs,
        ARRAY(SELECT pg_get_indexdef(c.oid, at, true) || ' ' || i.indclass[at - 1] || ' ' || i.indcollation[at - 1]
@@ -33,7 +34,7 @@ SELECT n.nspname AS schema, c.relname AS name, t.relname AS table, a.amname AS m
              FROM generate_series(1, i.indnkeyatts) at) AS keys,
        ARRAY(SELECT pg_get_indexdef(c.oid, at, true)
              FROM generate_series(i.indnkeyatts + 1, i.indnatts) at) AS included,
-       coalesce(pg_get_expr(i.indpred, i.indrelid), '') || n.nspname AS rest
+       coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS rest
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_am a ON a.oid = c.relam

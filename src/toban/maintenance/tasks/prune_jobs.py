@@ -33,6 +33,7 @@ query ($take: Int!) {
 REMOVE: Final = """
 mutation ($queues: [String!], $before: DateTime) { removeSettledJobs(queueNames: $queues, olderThan: $before) }
 """
+CANCEL: Final = "mutation ($id: ID!) { cancelJob(jobId: $id) { id } }"
 READ, DELETE = "ReadSettings", "DeleteSettings"
 
 NEEDED: Final = {"job_record": ("id", "createdAt", "queueName", "state", "settledAt", "isSettled", "error")}
@@ -86,7 +87,11 @@ class PruneJobs(Task):
     async def missing(self, tools: TaskTools) -> str:
         """Return the grants, and the permission of the key, that are missing. Raises ``ActionError``."""
         await tools.admin_api.execute(NEWEST, READ, {"take": 1})
-        return "; ".join((await shop_rows.readable_tables(tools, NEEDED)).grants(NEEDED))
+        grants = (await shop_rows.readable_tables(tools, NEEDED)).grants(NEEDED)
+        # The same permission as for removing jobs, and nothing happens: there is no job 0.
+        if await tools.admin_api.is_forbidden(CANCEL, {"id": "0"}):
+            grants.insert(0, f"the API key needs the permission {DELETE}")
+        return "; ".join(grants)
 
     async def plan(self, tools: TaskTools) -> TaskPlan:
         """Find out where the jobs are, and count the old ones. Raises ``ActionError``."""
@@ -114,7 +119,10 @@ class PruneJobs(Task):
         groups = failure_groups(await shop_rows.read(tools, FAILED.format(old=OLD), given)) if due else []
         figures = {DUE.name: float(due), SETTLED.name: float(settled)}
         return TaskPlan(
-            steps, failure_findings(groups), f"{due:,} of {settled:,} settled jobs are older than {age}", figures
+            steps,
+            failure_findings(groups, sum(it["failed"] for it in counts)),
+            f"{due:,} of {settled:,} settled jobs are older than {age}",
+            figures,
         )
 
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:

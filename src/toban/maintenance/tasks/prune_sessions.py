@@ -105,6 +105,9 @@ class PruneSessions(Task):
         found = (await shop_rows.readable_tables(tools, NEEDED)).grants(NEEDED)
         if not tools.admin_api.missing:
             await scheduled_tasks.task_state(tools.admin_api, VENDURE_TASK)
+            # The same permission as for running a task, and nothing happens: there is none of this name.
+            if await tools.admin_api.is_forbidden(scheduled_tasks.RUN, {"id": "toban-permission-check"}):
+                found.insert(0, f"the API key needs the permission {scheduled_tasks.PERMISSION}")
         else:
             (row,) = await tools.database.execute(RIGHTS)
             if row["exists"] and not row["may"]:
