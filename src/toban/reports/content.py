@@ -94,13 +94,10 @@ class Writer:
 
     def _sales(self, sales: SalesSection) -> Iterator[Block]:
         say, span = self._say, self._report.span
-        headings = ["", self._span(span), say["before"], say["change"], say["year-before"], say["change"]]
-        rows = [self._compared(say["orders"], sales.orders, "")]
-        rows += [
-            self._compared(say["revenue"].format(currency=currency), it, currency)
-            for currency, it in sales.revenue.items()
-        ]
-        yield Table(headings, rows)
+        compared = [sales.orders, *sales.revenue.values()]
+        rows = [say["orders"], *(say["revenue"].format(currency=it) for it in sales.revenue)]
+        columns = [["", *rows], *self._against(compared, list(sales.revenue), span)]
+        yield Table([it[0] for it in columns], list(zip(*(it[1:] for it in columns), strict=True)))
         if best := sales.best:
             worst = sales.worst or best
             names = self._slot_name(sales.slots[0]), self._slot_name(sales.slots[-1])
@@ -114,20 +111,24 @@ class Writer:
             yield Chart(BarChart([it.orders for it in sales.slots], names, highest), text)
             yield Paragraph(text)
 
-    def _compared(self, name: str, it: Comparison, currency: str) -> list[str]:
-        def shown(value: float | None) -> str:
-            if value is None:
-                return MISSING
-            return self._money(value, currency) if currency else f"{value:,.0f}"
+    def _against(self, compared: Sequence[Comparison], currencies: Sequence[str], span: Span) -> Iterator[list[str]]:
+        """Yield the columns of a comparison with their headings; that of a year ago only where something is known."""
+        say = self._say
+        currency_of = ["", *currencies]
 
-        return [
-            name,
-            shown(it.value),
-            shown(it.before),
-            self._change(it.change(it.before)),
-            shown(it.year_before),
-            self._change(it.change(it.year_before)),
-        ]
+        def shown(values: Sequence[float | None]) -> list[str]:
+            pairs = zip(values, currency_of, strict=True)
+            return [
+                MISSING if value is None else self._money(value, currency) if currency else f"{value:,.0f}"
+                for value, currency in pairs
+            ]
+
+        yield [self._span(span), *shown([it.value for it in compared])]
+        yield [say["before"], *shown([it.before for it in compared])]
+        yield [say["change"], *(self._change(it.change(it.before)) for it in compared)]
+        if any(it.year_before is not None for it in compared):
+            yield [say["year-before"], *shown([it.year_before for it in compared])]
+            yield [say["change"], *(self._change(it.change(it.year_before)) for it in compared)]
 
     def _incidents(self) -> Iterator[Block]:
         say, found = self._say, self._report.incidents
@@ -135,7 +136,7 @@ class Writer:
             yield Paragraph(say["incidents-none"])
             return
         headings = ["", say["began"], say["lasted"], say["answered"], say["cost"]]
-        yield Table(headings, [self._incident(it) for it in found], numbers=2)
+        yield Table(headings, [self._incident(it) for it in found], frozenset({0, 1}))
         if still_open := sum(it.open_items for it in found):
             yield Paragraph(say["items-open"].format(count=still_open))
 
@@ -156,7 +157,7 @@ class Writer:
             [it.method, f"{it.failed:,.0f}", MISSING if it.before is None else f"{it.before:,.0f}", it.error]
             for it in self._report.payments
         ]
-        return Table([say["method"], say["failed"], say["before"], say["error"]], rows)
+        return Table([say["method"], say["failed"], say["before"], say["error"]], rows, frozenset({0, 3}))
 
     def _speed(self) -> Table:
         say = self._say
@@ -181,7 +182,7 @@ class Writer:
             return
         yield Heading(say["outlook"])
         rows = [[self._resource(it), self._percent(it.share, 0), self._full(it)] for it in shown]
-        yield Table(["", say["used"], say["full"]], rows)
+        yield Table(["", say["used"], say["full"]], rows, frozenset({0, 2}))
 
     def _resource(self, it: ForecastLine) -> str:
         key, _, name = it.resource.partition(" ")
@@ -200,7 +201,7 @@ class Writer:
         if report.maintenance:
             yield Heading(say["maintenance"])
             rows = [[it.task, str(it.runs), str(it.failed), it.last] for it in report.maintenance]
-            yield Table([say["task"], say["runs"], say["failed"], say["last-run"]], rows)
+            yield Table([say["task"], say["runs"], say["failed"], say["last-run"]], rows, frozenset({0, 3}))
             if found := [f"{it.task}: {text}" for it in report.maintenance for text in it.findings[:FINDINGS]]:
                 yield Bullets(found)
         if report.deploys:
@@ -231,10 +232,10 @@ class Writer:
         return format_value(max(60.0, seconds), Unit.SECONDS) if seconds else "0 min"
 
     def _percent(self, share: float, digits: int) -> str:
-        return f"{share:.{digits}%}".replace("%", " %")
+        return f"{share:.{digits}%}".replace("%", "\u00a0%")
 
     def _change(self, change: float | None) -> str:
-        return MISSING if change is None else f"{change:+.0%}".replace("%", " %")
+        return MISSING if change is None else f"{change:+.0%}".replace("%", "\u00a0%")
 
     def _money(self, value: float, currency: str) -> str:
         """Return an amount in full digits, as in a table of accounts."""

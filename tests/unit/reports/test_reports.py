@@ -138,7 +138,7 @@ async def test_the_first_sentence_says_whether_customers_could_buy(source: Scrip
     english, japanese = write(report, "en"), write(report, "ja")
     assert english.title == "Kiosk: Report of the shop, 2026-10"
     assert english.blocks[0].text == (
-        "Customers could buy 99.93 % of the time; 31 min were lost. Nobody looked for 11 h 40 min. Incidents: 1. "
+        "Customers could buy 99.93\u00a0% of the time; 31 min were lost. Nobody looked for 11 h 40 min. Incidents: 1. "
         "They cost about ¥84,000 (¥54,000 to ¥1.14M)."
     )
     assert japanese.title == "Kiosk: ショップのレポート 2026年10月"
@@ -178,7 +178,7 @@ async def test_a_mail_shows_its_charts_as_inline_images(source: ScriptSource):
     assert image["Content-ID"] == "<chart-0>"
     assert is_png(image.get_content())
     plain = next(part for part in mail.walk() if part.get_content_type() == "text/plain").get_content()
-    assert "99.93 %" in plain and "注文: " in plain
+    assert "99.93\u00a0%" in plain and "注文: " in plain
 
 
 def is_png(body: bytes) -> bool:

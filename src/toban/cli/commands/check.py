@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from toban.cli.client import config_option
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import echo
 from toban.core.connection_check import ConnectionCheck
 from toban.core.lifecycle import run
 from toban.core.log_setup import configure_logging
+from toban.core.terminal_columns import align_columns
 from toban.logs.tail.preflight import PatternCheck
 from toban.preflight import (
     check_channels,

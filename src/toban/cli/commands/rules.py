@@ -15,10 +15,11 @@ from toban.alerting.rule_lint import LintContext
 from toban.alerting.rule_loader import shipped_groups
 from toban.alerting.rule_unit_tests import run
 from toban.cli.client import config_option, data_option, get, json_option
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import echo
 from toban.cli.metric_catalog import declared_metrics, transient_metrics
 from toban.core.errors import SettingsError, TobanError
 from toban.core.paths import read_text
+from toban.core.terminal_columns import align_columns
 from toban.settings import QUERY_PARSERS, load_settings
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
