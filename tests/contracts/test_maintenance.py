@@ -109,7 +109,8 @@ async def test_of_two_copies_one_runs_what_is_due(copies, clock):
 
 async def test_a_copy_ends_the_run_of_one_that_has_died_and_not_that_of_one_that_lives(copies, clock):
     survivor = copies()
-    await survivor.state.transaction(lambda connection: repository.add_run(connection, run_of("sweep", None, "the dead")))
+    dead = run_of("sweep", None, "the dead")
+    await survivor.state.transaction(lambda connection: repository.add_run(connection, dead))
     clock.set(NOW + timedelta(seconds=59))
     await survivor.service.once()
     assert [it.state for it in await survivor.runs()] == [RunState.RUNNING]
