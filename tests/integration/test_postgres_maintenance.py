@@ -1,6 +1,7 @@
 """Vacuum and reindex on a real PostgreSQL: chosen with a reason, cleaned up after an interruption."""
 
 import asyncio
+import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -222,3 +223,38 @@ async def test_a_role_that_can_not_connect_fails_in_the_words_of_postgresql(data
     tools = tools_as(database, "nobody_known", tmp_path)
     with pytest.raises(ActionError, match=r"PostgreSQL: .*(password authentication failed|does not exist)"):
         await PostgresVacuum().plan(tools)
+
+
+SEEDS = [*range(4), *(pytest.param(it, marks=pytest.mark.soak) for it in range(4, 120))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_run_that_is_cut_off_anywhere_is_clean_after_the_next_one(database: str, tmp_path: Path, seed: int):
+    dice = random.Random(seed)
+    run_as(role_address(database, "shop"), *BLOATED)
+    run_as(database, "DELETE FROM line WHERE id % 10 > 0", "ANALYZE line")
+    tools = tools_as(database, "acting", tmp_path)
+    for task in (PostgresVacuum(), PostgresReindex(least=1)):
+        running = asyncio.ensure_future(perform(task, tools))
+        await asyncio.wait([running], timeout=dice.uniform(0, 0.4))
+        if dice.random() < 0.5:
+            running.cancel()
+        else:  # its connections are cut, as by a failover
+            run_as(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'toban'")
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+    with psycopg.connect(database) as connection:
+        await until(lambda: not connection.execute(ACTING).fetchall())
+    _, done = await perform(PostgresReindex(least=1), tools)
+    assert {outcome for outcome, _ in done.values()} <= {StepOutcome.DONE}
+    with psycopg.connect(database) as connection:
+        indexes = connection.execute(
+            "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+            "WHERE i.indrelid = 'line'::regclass ORDER BY 1"
+        ).fetchall()
+        assert indexes == [("line_pkey", True), ("line_sku", True)]
+        assert connection.execute("SELECT count(*) FROM line").fetchone() == (6000,)
+
+
+ACTING = "SELECT pid FROM pg_stat_activity WHERE application_name = 'toban' AND state = 'active'"
