@@ -63,15 +63,17 @@ from toban.maintenance.service import MaintenanceService
 from toban.maintenance.settings import all_tasks
 from toban.maintenance.task import TaskTools
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
+from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
+from toban.review.assembly import Review, ReviewPorts, open_review
 from toban.runbooks.action import ActionTools
 from toban.runbooks.assembly import Runbooks, open_runbooks
 from toban.runbooks.service import RunbookService
 from toban.runbooks.settings import load_runbooks
 from toban.runbooks.situation import RunbookPorts
-from toban.settings import Settings, load_rules
+from toban.settings import Settings, load_rules, service_levels
 from toban.shop.connections import open_connections
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
@@ -256,6 +258,12 @@ class GenerationBuilder:
             base.state,
             clock,
         )
+        review = open_review(
+            service_levels(settings),
+            base.engines.queries,
+            ReviewPorts(MaintenanceWindows(settings.notify).between),
+            clock,
+        )
         answers = open_answers(
             settings.channels,
             lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
@@ -282,7 +290,17 @@ class GenerationBuilder:
         ]
         running = (*self._outliving, *services)
         web = self._open_web(
-            settings, collection, ingest, alerting, notifications, incidents, runbooks, maintenance, answers, running
+            settings,
+            collection,
+            ingest,
+            alerting,
+            notifications,
+            incidents,
+            runbooks,
+            maintenance,
+            review,
+            answers,
+            running,
         )
         return ServiceGeneration(
             settings,
@@ -308,6 +326,7 @@ class GenerationBuilder:
         incidents: Incidents,
         runbooks: Runbooks,
         maintenance: Maintenance,
+        review: Review,
         answers: Answers,
         running: Sequence[Service],
     ) -> Web:
@@ -332,6 +351,7 @@ class GenerationBuilder:
             incidents=incidents,
             runbooks=runbooks,
             maintenance=maintenance,
+            review=review,
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
