@@ -64,17 +64,19 @@ from toban.maintenance.service import MaintenanceService
 from toban.maintenance.settings import all_tasks
 from toban.maintenance.task import ReportOrder, TaskTools
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
+from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
 from toban.reports.builder import ReportBuilder, ReportSources
 from toban.reports.service import ReportService
+from toban.review.assembly import Review, ReviewPorts, open_review
 from toban.runbooks.action import ActionTools
 from toban.runbooks.assembly import Runbooks, open_runbooks
 from toban.runbooks.service import RunbookService
 from toban.runbooks.settings import load_runbooks
 from toban.runbooks.situation import RunbookPorts
-from toban.settings import Settings, load_rules
+from toban.settings import Settings, load_rules, service_levels
 from toban.shop.connections import open_connections
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
@@ -261,7 +263,13 @@ class GenerationBuilder:
             base.state,
             clock,
         )
-        reports = open_reports(settings, base, incidents, maintenance)
+        review = open_review(
+            service_levels(settings),
+            base.engines.queries,
+            ReviewPorts(MaintenanceWindows(settings.notify).between),
+            clock,
+        )
+        reports = open_reports(settings, base, incidents, maintenance, review)
         answers = open_answers(
             settings.channels,
             lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
@@ -297,6 +305,7 @@ class GenerationBuilder:
             runbooks,
             maintenance,
             reports,
+            review,
             answers,
             running,
         )
@@ -325,6 +334,7 @@ class GenerationBuilder:
         runbooks: Runbooks,
         maintenance: Maintenance,
         reports: ReportService,
+        review: Review,
         answers: Answers,
         running: Sequence[Service],
     ) -> Web:
@@ -350,6 +360,7 @@ class GenerationBuilder:
             runbooks=runbooks,
             maintenance=maintenance,
             reports=reports,
+            review=review,
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
@@ -517,6 +528,7 @@ def open_reports(settings: Settings, base: Foundation, incidents: Incidents, mai
         incidents.commands.between,
         base.deploys.deploys,
         maintenance.commands.between,
+        review.levels.budgets,
     )
 
     def message(channel: str, name: str, title: str, lines: Sequence[str]) -> Notification:

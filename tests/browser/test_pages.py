@@ -16,6 +16,8 @@ PAGES = [
     "/silences/new",
     "/rules",
     "/rules/disk_usage_high",
+    "/slo",
+    "/dashboards/slo",
     "/targets",
     "/channels",
     "/dashboards",

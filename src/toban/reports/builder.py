@@ -29,9 +29,11 @@ from toban.reports.report import (
     PaymentLine,
     Report,
     SalesSection,
+    ServiceLevelLine,
     Slot,
     SpeedLine,
 )
+from toban.review.error_budget import ErrorBudget
 
 log = structlog.get_logger("toban.reports")
 T = TypeVar("T")
@@ -69,6 +71,8 @@ class ReportSources:
     incidents: Callable[[datetime, datetime], Awaitable[Sequence[Incident]]]
     deploys: Callable[[datetime, datetime], Awaitable[Sequence[Deploy]]]
     maintenance: Callable[[datetime, datetime], Awaitable[Sequence[MaintenanceRun]]]
+    budgets: Callable[[], Awaitable[Sequence[ErrorBudget]]]
+    """Returns the error budgets of the service levels as they are now."""
 
 
 class ReportBuilder:
@@ -96,6 +100,7 @@ class ReportBuilder:
             availability=await section("availability", self._availability(span)),
             sales=await section("sales", self._sales(span)),
             incidents=await section("incidents", self._incidents(span)) or (),
+            levels=await section("levels", self._levels()) or (),
             payments=await section("payments", self._payments(span)) or (),
             speed=await section("speed", self._speed(span)) or (),
             maintenance=await section("maintenance", self._maintenance(span)) or (),
@@ -156,6 +161,18 @@ class ReportBuilder:
                 it.summary,
             )
             for it in sorted(found, key=lambda it: it.starts)
+        ]
+
+    async def _levels(self) -> list[ServiceLevelLine]:
+        return [
+            ServiceLevelLine(
+                it.level.name,
+                1 - float(it.level.budget),
+                None if it.ratio is None else 1 - it.ratio,
+                None if it.outside_planned is None else 1 - it.outside_planned,
+                it.left,
+            )
+            for it in await self._sources.budgets()
         ]
 
     async def _payments(self, span: Span) -> list[PaymentLine]:

@@ -59,6 +59,9 @@ class Writer:
             yield from self._sales(report.sales)
         yield Heading(say["incidents"])
         yield from self._incidents()
+        if report.levels:
+            yield Heading(say["levels"])
+            yield self._levels()
         if report.payments:
             yield Heading(say["payments"])
             yield self._payments()
@@ -150,6 +153,18 @@ class Writer:
             self._length(it.to_acknowledge.total_seconds()) if it.to_acknowledge is not None else say["nobody"],
             self._cost(it.impact) if it.impact else MISSING,
         ]
+
+    def _levels(self) -> Table:
+        say = self._say
+
+        def shown(share: float | None, digits: int = 2) -> str:
+            return MISSING if share is None else self._percent(share, digits)
+
+        rows = [
+            [it.name, shown(it.target), shown(it.reached), shown(it.outside_planned), shown(it.left, 0)]
+            for it in self._report.levels
+        ]
+        return Table([say["level"], say["target"], say["reached"], say["outside-planned"], say["budget-left"]], rows)
 
     def _payments(self) -> Table:
         say = self._say

@@ -127,6 +127,21 @@ class MaintenanceLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLevelLine:
+    """
+    A service level: its target and what was reached, as shares, over its own period until now.
+
+    ``left`` is the share of its error budget that is left, negative when it is overspent. What is not known is None.
+    """
+
+    name: str
+    target: float
+    reached: float | None
+    outside_planned: float | None
+    left: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeployLine:
     """A deploy."""
 
@@ -162,6 +177,7 @@ class Report:
     availability: Availability | None = None
     sales: SalesSection | None = None
     incidents: Sequence[IncidentLine] = ()
+    levels: Sequence[ServiceLevelLine] = ()
     payments: Sequence[PaymentLine] = ()
     speed: Sequence[SpeedLine] = ()
     maintenance: Sequence[MaintenanceLine] = ()

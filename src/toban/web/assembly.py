@@ -28,6 +28,7 @@ from toban.maintenance.assembly import Maintenance
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
 from toban.reports.service import ReportService
+from toban.review.assembly import Review
 from toban.runbooks.assembly import Runbooks
 from toban.state.audit_report import recent_entries
 from toban.state.database import State
@@ -54,6 +55,7 @@ from toban.web.api.rules import RulesApi
 from toban.web.api.runbooks import RunbooksApi
 from toban.web.api.settings import SettingsApi
 from toban.web.api.silences import SilencesApi
+from toban.web.api.slo import SloApi
 from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.api.status_page import StatusPageApi
 from toban.web.application import application, metrics_alone
@@ -85,6 +87,7 @@ from toban.web.pages.runbooks import RunbooksPages
 from toban.web.pages.settings import SettingsPage
 from toban.web.pages.sign_in import SignInPages
 from toban.web.pages.silences import SilencesPages
+from toban.web.pages.slo import SloPage
 from toban.web.pages.status_page import StatusPages
 from toban.web.pages.targets import TargetsPage
 from toban.web.pages.users import UsersPages
@@ -128,6 +131,7 @@ class Features:
     runbooks: Runbooks
     maintenance: Maintenance
     reports: ReportService
+    review: Review
     answers: Answers
     deploys: DeployService
     github_secret: Callable[[], SecretStr | None]
@@ -205,6 +209,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     runbooks = RunbooksApi(it.runbooks.commands)
     maintenance = MaintenanceApi(it.maintenance.commands)
     reports = ReportsApi(it.reports)
+    slo = SloApi(it.review.levels)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -226,6 +231,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         runbooks,
         maintenance,
         reports,
+        slo,
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
@@ -239,6 +245,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         RunbooksPages(runbooks),
         MaintenancePages(maintenance),
         ReportsPage(reports),
+        SloPage(slo),
         AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
