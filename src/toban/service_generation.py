@@ -517,7 +517,9 @@ def maintenance_ports(
     )
 
 
-def open_reports(settings: Settings, base: Foundation, incidents: Incidents, maintenance: Maintenance) -> ReportService:
+def open_reports(
+    settings: Settings, base: Foundation, incidents: Incidents, maintenance: Maintenance, review: Review
+) -> ReportService:
     """Return what makes reports under some settings, and sends them."""
     clock, notifications = base.tools.clock, base.notifications
     sources = ReportSources(
