@@ -7,9 +7,9 @@ from typing import Any, Final
 import click
 
 from toban.cli.client import data_option, get, json_option
-from toban.cli.formatting import echo
+from toban.cli.formatting import echo, short_time
 from toban.core.number_format import Unit, format_value
-from toban.core.terminal_columns import align_columns, short_time
+from toban.core.terminal_columns import align_columns
 
 MARKS: Final = {"free": "●", "careful": "◐", "spent": "▲", "no data": "◌"}
 
