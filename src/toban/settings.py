@@ -446,7 +446,8 @@ def _known_settings(model: type[BaseModel], raw: object, path: Sequence[int | st
             position, *deeper = rest
             entry = _entry(value, position)
             if isinstance(entry, Mapping):
-                yield from _known_settings(inner.load(str(entry["kind"])), entry, deeper)
+                kind = entry.get("kind", position)  # the name of a maintenance task may be its kind
+                yield from _known_settings(inner.load(str(kind)), entry, deeper)
         else:
             yield from _known_settings(inner, value, [part for part in rest if not isinstance(part, int)])
 
