@@ -27,7 +27,7 @@ def test_a_name_that_is_a_kind_needs_no_kind_and_another_one_does():
         maintenance={"postgres_vacuum": {"mode": "off"}, "night": {"kind": "postgres_vacuum", "cron": "0 2 * * *"}}
     ).maintenance
     assert (found["postgres_vacuum"].mode, found["night"].cron, found["night"].name) == (Mode.OFF, "0 2 * * *", "night")
-    with pytest.raises(SettingsError, match="maintenance.weekly: `kind` is missing: write `kind: .*postgres_vacuum"):
+    with pytest.raises(SettingsError, match=r"maintenance.weekly: `kind` is missing: write `kind: .*postgres_vacuum"):
         settings(maintenance={"weekly": {"cron": "@weekly"}})
 
 
