@@ -19,7 +19,7 @@ from typing import Self
 import psycopg
 from pydantic import SecretStr
 from tests import servers
-from tests.integration.maintenance_tools import perform, tools_for
+from tests.maintenance_tools import perform, tools_for
 
 from toban.maintenance.tasks.postgres_reindex import PostgresReindex
 from toban.maintenance.tasks.postgres_vacuum import PostgresVacuum

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests import servers
-from tests.integration.maintenance_tools import act, names, perform, tools_for
+from tests.maintenance_tools import act, names, perform, tools_for
 from toban.core.errors import ActionError
 from toban.maintenance.run import StepOutcome
 from toban.maintenance.task import Step, StepContext, TaskTools
