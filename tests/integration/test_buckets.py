@@ -15,10 +15,9 @@ from pydantic import ValidationError
 from tests.fake_http import FakeService, ReceivedRequest, Reply, broken, busy, half, reset, says
 from tests.fakes import FakeClock
 from tests.integration.scraping import collector_tools, open_scraper
-from toban.collect.collectors.files import s3
 from toban.collect.collectors.files.files import Files
-from toban.collect.collectors.files.s3 import Bucket
-from toban.core.errors import CollectError
+from toban.core import s3
+from toban.core.s3 import S3Bucket
 from toban.demo.servers import free_port, wait_until_listening
 
 MANY = 1_203
@@ -234,7 +233,7 @@ def test_the_signature_of_amazons_example_is_reproduced():
     """
     https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, "GET Bucket (List Objects)".
     """
-    bucket = Bucket.model_validate(
+    bucket = S3Bucket.model_validate(
         {
             "name": "x",
             "region": "us-east-1",
@@ -245,5 +244,5 @@ def test_the_signature_of_amazons_example_is_reproduced():
     url = "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
     found = s3.signed_headers(bucket, "GET", url, datetime(2013, 5, 24, tzinfo=UTC))
     assert found["authorization"].endswith("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
-    with pytest.raises(CollectError):
-        s3.parse_listing(b"<", "x")
+    with pytest.raises(ValueError, match="the response is no listing"):
+        s3.parse_listing(b"<")
