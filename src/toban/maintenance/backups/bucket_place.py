@@ -20,7 +20,7 @@ from toban.maintenance.backups.place import MAX_FILES, BackupPlace, FileWriter, 
 
 log = structlog.get_logger("toban.maintenance")
 
-PART: Final = 16 * 2**20
+PART: Final = 8 * 2**20
 """
 Bytes of a part, which is in memory while it is sent.
 
@@ -188,8 +188,10 @@ class _BucketWriter(FileWriter):
         """Write another piece."""
         self._rest += data
         while len(self._rest) > PART:
-            await self._send_part(bytes(self._rest[:PART]))
+            with memoryview(self._rest) as view:
+                part = bytes(view[:PART])
             del self._rest[:PART]
+            await self._send_part(part)
 
     async def commit(self) -> None:
         """Complete the upload."""
@@ -216,7 +218,7 @@ class _BucketWriter(FileWriter):
     async def _send_part(self, data: bytes) -> None:
         number = len(self._tags) + 1
         if number > MAX_PARTS:
-            raise BackupError(Problem.PLACE, f"{self._place.address}: it has more than {MAX_PARTS:,} parts of 16 MiB")
+            raise BackupError(Problem.PLACE, f"{self._place.address}: it has more than {MAX_PARTS:,} parts of 8 MiB")
         try:
             if not self._upload:
                 self._upload = s3.parse_upload_id((await self._place.send("POST", self._url({"uploads": ""}))).body)

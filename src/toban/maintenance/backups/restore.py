@@ -29,7 +29,7 @@ NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 MAX_CONTENTS: Final = 4 * 2**20
 """Bytes of a table of contents that are read: some ten thousand objects."""
 EXTENSION: Final = re.compile(r"^\d+; \d+ \d+ EXTENSION - (\S+)", re.MULTILINE)
-ABOUT: Final = re.compile(r"^;\s+(dbname|Dumped from database version):[ \t]+(\S+)", re.MULTILINE)
+DATABASE: Final = re.compile(r"^;[ \t]+dbname: (\S+)", re.MULTILINE)
 
 
 async def fetch(archive: Archive, reader: ArchiveReader, path: Path, progress: Callable[[int], None]) -> int:
@@ -77,7 +77,8 @@ class Restore:
     @property
     def database(self) -> str:
         """The name of the database that was dumped."""
-        return dict(ABOUT.findall(self._contents)).get("dbname", "of no name")
+        found = DATABASE.search(self._contents)
+        return found[1] if found else "of no name"
 
     @property
     def extensions(self) -> Sequence[str]:

@@ -4,6 +4,7 @@ import asyncio
 import statistics
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -16,6 +17,7 @@ from toban.maintenance.backups import fly_snapshots, pgbackrest, places
 from toban.maintenance.backups.archive import archives, read_manifest
 from toban.maintenance.backups.contents import ArchiveReader, load_identities
 from toban.maintenance.backups.errors import BackupError, Problem
+from toban.maintenance.backups.programs import backup_program
 from toban.maintenance.backups.record import BackupRecord
 from toban.maintenance.backups.verification import verify
 from toban.maintenance.task import (
@@ -192,13 +194,20 @@ class BackupCheck(Task):
             looks_inside = bool(keys) or not archive.is_encrypted
             reader = ArchiveReader(place, archive, manifest, keys if looks_inside else None)
             if looks_inside:
-                said = await verify(archive, reader, find_program("pg_restore", tools.shop.settings.pg_bin))
+                said = await verify(archive, reader, await self._pg_restore(tools))
             else:
                 said = await self._compare_checksum(reader)
         except BackupError as error:
             raise StepFailedError(str(error), [error.finding()], {UNREADABLE.name: 1}) from error
         checksum = "its checksum is right" if manifest else "it has no checksum of toban's"
         return StepResult(f"{said}; {checksum}")
+
+    async def _pg_restore(self, tools: TaskTools) -> Path | None:
+        """Return the newest pg_restore, which reads what all others have written; None where there is none."""
+        folder = tools.shop.settings.pg_bin
+        if find_program("pg_restore", folder) is None:
+            return None
+        return (await backup_program("pg_restore", folder, None, ""))[0]
 
     async def _compare_checksum(self, reader: ArchiveReader) -> str:
         async for _ in reader.pieces():

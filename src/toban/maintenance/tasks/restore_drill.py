@@ -184,7 +184,7 @@ class RestoreDrill(Task):
 
     async def _pg_restore(self, tools: TaskTools, candidate: Candidate) -> Path:
         """Return a pg_restore that is not older than the archive, as far as that is known. Raises ``BackupError``."""
-        wanted = candidate.manifest.client_version if candidate.manifest else 0
+        wanted = candidate.manifest.client_version if candidate.manifest else None
         by = "the pg_dump that has written the archive"
         return (await backup_program("pg_restore", tools.shop.settings.pg_bin, wanted, by))[0]
 
