@@ -59,3 +59,8 @@ async def failure(task: Task, tools: TaskTools) -> tuple[str, str]:
         found = error.result.findings[-1]
         return found.name, str(error)
     raise AssertionError(f"it did not fail: {done}")
+
+
+def file_names(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none where it is missing."""
+    return sorted(it.name for it in folder.iterdir()) if folder.exists() else []

@@ -13,7 +13,7 @@ import pytest
 from tests import servers
 from tests.fake_http import FakeService, ReceivedRequest, Reply, broken, reset
 from tests.fakes import FakeClock
-from tests.integration.backup_tools import failure, fill, run, tools_with
+from tests.integration.backup_tools import failure, file_names, fill, run, tools_with
 from tests.s3_server import REGION, Storage, s3_server
 from tests.vendure import Vendure, vendure
 from toban.core.s3 import S3Bucket
@@ -159,7 +159,7 @@ async def test_a_shop_is_backed_up_into_a_bucket_and_checked_there(storage: Stor
     assert checked.text == "pg_restore has read all of it; its checksum is right"
     names = [it["Key"] for it in storage.client().list_objects_v2(Bucket="backups", Prefix="db/")["Contents"]]
     assert [it.removeprefix("db/").partition("Z")[2] for it in sorted(names)] == [".dump.age", ".dump.age.json"]
-    assert list(tmp_path.iterdir()) == []
+    assert file_names(tmp_path) == []
     data = await read(BucketPlace(bucket(storage, "db/"), tools.http, tools.clock), result.text.split(":")[0])
     storage.client().put_object(Bucket="backups", Key=min(names), Body=data[: len(data) // 2])
     name, said = await failure(BackupCheck(), tools)

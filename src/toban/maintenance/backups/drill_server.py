@@ -33,6 +33,8 @@ LEFTOVER: Final = timedelta(hours=24)
 """The age from which a drill of another process has been left behind."""
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
+PASSABLE: Final = 0o711
+"""The mode of folders that root makes: nobody passes through them to its own folder, and can't list them."""
 OWNER: Final = "drill"
 """The role that owns the restored database: what a dump contains runs without a superuser's rights."""
 SOCKET_LENGTH: Final = 90
@@ -209,7 +211,7 @@ async def drill_folder(parent: Path, name: str) -> AsyncIterator[Path]:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=PASSABLE if os.geteuid() == 0 else 0o700)
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise ActionError(f"{folder} can't be made: {error.strerror}") from error
@@ -258,7 +260,7 @@ def _server_folder(folder: Path) -> Path:
     inside = folder / "server"
     inside.mkdir(mode=0o700)
     if os.geteuid() == 0:
-        folder.chmod(0o711)  # nobody passes through it to its own folder
+        folder.chmod(PASSABLE)
     _give_to_server(inside)
     return inside
 
@@ -305,7 +307,9 @@ async def _run(command: list[str], environment: Mapping[str, str], user: Mapping
             Program(*command, environment=environment, pipes=False, cwd=cwd, **user) as process,
         ):
             if await process.wait():
-                raise BackupError(Problem.NO_PROGRAM, f"{Path(command[0]).name} has failed: {process.errors[-500:]}")
+                remedy = "the user nobody has no way there: set `scratch`" if "Permission" in process.errors else ""
+                text = f"{Path(command[0]).name} has failed: {process.errors[-500:]}"
+                raise BackupError(Problem.NO_PROGRAM, text, remedy)
     except TimeoutError:
         raise BackupError(Problem.NO_PROGRAM, f"{Path(command[0]).name} does not end") from None
     except OSError as error:

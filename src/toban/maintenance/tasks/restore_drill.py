@@ -209,12 +209,12 @@ class RestoreDrill(Task):
         name = drill_server.drill_name(now)
         async with AsyncExitStack() as stack:
             folder = await stack.enter_async_context(drill_server.drill_folder(scratch, name))
-            database = await self._database(stack, folder, name, tools)
             began, dump = tools.clock.monotonic(), folder / "dump"
             reader = ArchiveReader(places.place(tools), archive, manifest, keys)
             await fetch(archive, reader, dump, lambda done: context.tell(f"{format_bytes(done)} fetched"))
             restore = Restore(archive, dump, pg_restore)
             await restore.read_contents()
+            database = await self._database(stack, folder, name, tools)
             context.tell("restoring")
             await restore.run(database)
             took = tools.clock.monotonic() - began
