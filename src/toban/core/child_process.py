@@ -34,6 +34,17 @@ def child_options() -> dict[str, Any]:
     return {"start_new_session": True, "preexec_fn": lambda: library.prctl(die_with_parent, signal.SIGKILL)}
 
 
+def is_running(pid: int) -> bool:
+    """Return whether there is a process of a number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is somebody else's
+    return pid > 0
+
+
 class Program:
     """A program that runs, with what it writes to its standard error. Leaving its block kills it and its children."""
 

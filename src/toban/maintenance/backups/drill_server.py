@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
-from toban.core.child_process import Program, unprivileged
+from toban.core.child_process import Program, is_running, unprivileged
 from toban.core.errors import ActionError
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.backups.live_database import identity
@@ -173,20 +173,10 @@ def sweep_folders(folder: Path, now: datetime) -> list[str]:
         found, began = NAME.fullmatch(path.name), drill_time(path.name)
         if found is None or began is None:
             continue
-        if now - began > LEFTOVER or not _is_running(int(found[2] or 0)):
+        if now - began > LEFTOVER or not is_running(int(found[2] or 0)):
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path.name)
     return removed
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return pid > 0
 
 
 def scratch_folder(configured: Path | None, data: Path) -> Path:
