@@ -57,7 +57,8 @@ async def failure(task: Task, tools: TaskTools) -> tuple[str, str]:
         done = await task.act(step, StepContext(1, lambda _: None), tools)
     except StepFailedError as error:
         found = error.result.findings[-1]
-        return found.name, str(error)
+        assert str(error).endswith(found.text)
+        return found.name, f"{found.text}: {found.remedy}" if found.remedy else found.text
     raise AssertionError(f"it did not fail: {done}")
 
 

@@ -11,6 +11,7 @@ from toban.maintenance.backups.contents import ArchiveReader, DumpInspector
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.shop import postgres_programs
 
+NO_PG_RESTORE: Final = "there is no pg_restore here: only its begin and its checksum were looked at"
 END_SECONDS: Final = 60.0
 """Seconds that pg_restore may take after it was given everything."""
 
@@ -37,7 +38,7 @@ async def verify(archive: Archive, reader: ArchiveReader, pg_restore: Path | Non
                     await process.input.drain()
         await asyncio.to_thread(inspector.finish)
         if process is None:
-            return "all of it can be read" if not inspector.is_custom else "all of it is there; there is no pg_restore"
+            return NO_PG_RESTORE if inspector.is_custom else "all of it can be read"
         process.input.close()
         try:
             async with asyncio.timeout(END_SECONDS):

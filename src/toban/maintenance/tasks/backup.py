@@ -112,7 +112,7 @@ class Backup(Task):
                 source, place, settings, started, tools.clock, lambda done: context.tell(f"{format_bytes(done)} dumped")
             )
         except BackupError as error:
-            raise StepFailedError(str(error), [error.finding()]) from error
+            raise StepFailedError(error.text, [error.finding()]) from error
         seconds = tools.clock.monotonic() - began
         deleted, left, findings = await self._expire(place, tools)
         text = f"{manifest.archive}: {format_bytes(manifest.size)} in {seconds:,.0f} s"

@@ -198,7 +198,7 @@ class BackupCheck(Task):
             else:
                 said = await self._compare_checksum(reader)
         except BackupError as error:
-            raise StepFailedError(str(error), [error.finding()], {UNREADABLE.name: 1}) from error
+            raise StepFailedError(error.text, [error.finding()], {UNREADABLE.name: 1}) from error
         checksum = "its checksum is right" if manifest else "it has no checksum of toban's"
         return StepResult(f"{said}; {checksum}")
 

@@ -163,7 +163,7 @@ class RestoreDrill(Task):
             candidate = await self._newest(tools, step.name)
             said = await self._drill(candidate, context, tools, figures, findings)
         except BackupError as error:
-            raise StepFailedError(str(error), [*findings, error.finding()], figures) from error
+            raise StepFailedError(error.text, [*findings, error.finding()], figures) from error
         except ActionError as error:
             raise StepFailedError(str(error), findings, figures) from error
         if failed := [it for it in findings if it.severity is Severity.CRITICAL]:
@@ -257,7 +257,7 @@ class RestoreDrill(Task):
             figures[NEWEST_ORDER.name] = copy.newest_at.timestamp()
         found = await comparison.compare(copy)
         findings += found.findings
-        return ", ".join(found.said)
+        return "; ".join(found.said)
 
     async def _check_disk(self, scratch: Path, candidate: Candidate, tools: TaskTools) -> None:
         """Raise ``BackupError`` where the disk is too small for the unpacked dump and the database."""
