@@ -10,12 +10,10 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
 from toban.core.age_keys import (
     FILE_KEY_BYTES,
     AgeError,
+    Cipher,
     Identity,
     NoKeyError,
     Recipient,
@@ -129,37 +127,32 @@ class _Chunks:
     """The chunks of one file: each is encrypted with its number, and whether it is the last one."""
 
     def __init__(self, file_key: bytes, nonce: bytes) -> None:
-        self._cipher = ChaCha20Poly1305(derive(file_key, nonce, b"payload"))
+        self._cipher = Cipher(derive(file_key, nonce, b"payload"))
         self._number = 0
 
     def encrypt(self, chunk: bytes, *, last: bool) -> bytes:
-        return self._cipher.encrypt(self._nonce(last=last), chunk, None)
+        return self._cipher.encrypt(chunk, self._nonce(last=last))
 
     def decrypt(self, chunk: bytes, *, last: bool) -> bytes:
         number = self._number
-        try:
-            found = self._cipher.decrypt(self._nonce(last=last), chunk, None)
-        except InvalidTag as error:
-            if last and self._is_whole_and_not_last(number, chunk):
-                raise CutOffError(CUT_OFF) from error
+        found = self._cipher.decrypt(chunk, self._nonce(last=last))
+        if found is None:
+            if last and self._cipher.decrypt(chunk, _nonce(number, last=False)) is not None:
+                raise CutOffError(CUT_OFF)
             if last and len(chunk) < CHUNK + TAG:
-                raise CutOffError("it is cut off, or its end is damaged") from error
-            raise AgeError(f"it is damaged in its {number + 1}. part of 64 KiB") from error
+                raise CutOffError("it is cut off, or its end is damaged")
+            raise AgeError(f"it is damaged in its {number + 1}. part of 64 KiB")
         if last and number and not found:
             raise AgeError("it is damaged: its last part is empty")
         return found
 
-    def _is_whole_and_not_last(self, number: int, chunk: bytes) -> bool:
-        try:
-            self._cipher.decrypt(number.to_bytes(11, "big") + b"\0", chunk, None)
-        except InvalidTag:
-            return False
-        return True
-
     def _nonce(self, *, last: bool) -> bytes:
-        nonce = self._number.to_bytes(11, "big") + (b"\1" if last else b"\0")
         self._number += 1
-        return nonce
+        return _nonce(self._number - 1, last=last)
+
+
+def _nonce(number: int, *, last: bool) -> bytes:
+    return number.to_bytes(11, "big") + (b"\1" if last else b"\0")
 
 
 def _written(stanza: Stanza) -> bytes:

@@ -8,11 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import AfterValidator, SecretStr
 
 from toban.core import bech32
@@ -51,6 +46,31 @@ class Stanza:
     body: bytes
 
 
+# Libraries of cryptography cost some 10 MB: they are imported when something is encrypted.
+
+
+class Cipher:
+    """ChaCha20-Poly1305 with one key."""
+
+    def __init__(self, key: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+        self._cipher = ChaCha20Poly1305(key)
+
+    def encrypt(self, data: bytes, nonce: bytes = ZERO_NONCE) -> bytes:
+        """Return some bytes encrypted, with their tag."""
+        return self._cipher.encrypt(nonce, data, None)
+
+    def decrypt(self, data: bytes, nonce: bytes = ZERO_NONCE) -> bytes | None:
+        """Return some bytes decrypted; None where they are not what was encrypted with this key."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._cipher.decrypt(nonce, data, None)
+        except InvalidTag:
+            return None
+
+
 class Recipient(ABC):
     """Somebody to whom files are encrypted."""
 
@@ -78,11 +98,13 @@ class X25519Recipient(Recipient):
 
     def wrap(self, file_key: bytes) -> Stanza:
         """Return a file's key, encrypted."""
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
         ephemeral = X25519PrivateKey.generate()
         share = ephemeral.public_key().public_bytes_raw()
         shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(self._key))
         key = derive(shared, share + self._key, X25519_LABEL)
-        return Stanza(("X25519", encode(share)), ChaCha20Poly1305(key).encrypt(ZERO_NONCE, file_key, None))
+        return Stanza(("X25519", encode(share)), Cipher(key).encrypt(file_key))
 
 
 class X25519Identity(Identity):
@@ -93,6 +115,8 @@ class X25519Identity(Identity):
         prefix, data = bech32.decode(text.strip())
         if prefix != "age-secret-key-" or len(data) != 32:
             raise ValueError("it is no private key of age: it begins with AGE-SECRET-KEY-1")
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
         self._key = X25519PrivateKey.from_private_bytes(data)
         self._public = self._key.public_key().public_bytes_raw()
 
@@ -103,6 +127,8 @@ class X25519Identity(Identity):
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
         """Return a file's key."""
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
         for stanza in stanzas:
             if stanza.arguments[0] != "X25519":
                 continue
@@ -114,10 +140,8 @@ class X25519Identity(Identity):
             except ValueError as error:
                 raise AgeError("its header is damaged") from error
             key = derive(shared, share + self._public, X25519_LABEL)
-            try:
-                return ChaCha20Poly1305(key).decrypt(ZERO_NONCE, stanza.body, None)
-            except InvalidTag:
-                continue  # somebody else's
+            if found := Cipher(key).decrypt(stanza.body):
+                return found
         return None
 
 
@@ -133,7 +157,7 @@ class Passphrase(Recipient, Identity):
         salt = os.urandom(16)
         key = self._key(salt, self._work)
         arguments = ("scrypt", encode(salt), str(self._work))
-        return Stanza(arguments, ChaCha20Poly1305(key).encrypt(ZERO_NONCE, file_key, None))
+        return Stanza(arguments, Cipher(key).encrypt(file_key))
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
         """Return a file's key; it takes up to a second."""
@@ -150,10 +174,9 @@ class Passphrase(Recipient, Identity):
         decoded = decode(salt)
         if len(decoded) != 16 or len(stanza.body) != FILE_KEY_BYTES + 16:
             raise AgeError("its header is damaged")
-        try:
-            return ChaCha20Poly1305(self._key(decoded, int(work))).decrypt(ZERO_NONCE, stanza.body, None)
-        except InvalidTag as error:
-            raise NoKeyError("the passphrase is wrong") from error
+        if found := Cipher(self._key(decoded, int(work))).decrypt(stanza.body):
+            return found
+        raise NoKeyError("the passphrase is wrong")
 
     def _key(self, salt: bytes, work: int) -> bytes:
         memory = 128 * 8 * 2**work + 2**20
@@ -173,6 +196,9 @@ def identities(text: str) -> Sequence[Identity]:
 
 def derive(secret: bytes, salt: bytes, label: bytes) -> bytes:
     """Derive a key of 32 bytes (HKDF with SHA-256)."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     return HKDF(SHA256(), 32, salt, label).derive(secret)
 
 

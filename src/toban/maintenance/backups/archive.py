@@ -15,6 +15,8 @@ DUMP: Final = ".dump"
 ENCRYPTED: Final = ".age"
 MANIFEST: Final = ".json"
 MAX_MANIFEST: Final = 64 * 2**10
+OWN_NAME: Final = re.compile(r"-(\d{8}T\d{6}Z)\.dump(?:\.age)?", re.ASCII)
+"""The name of an archive of toban after its prefix."""
 TIME: Final = "%Y%m%dT%H%M%SZ"
 
 
@@ -75,7 +77,7 @@ def archive_name(prefix: str, time: datetime, *, encrypted: bool) -> str:
 
 def own_time(name: str, prefix: str) -> datetime | None:
     """Return the time in the name of an archive of toban; None for any other file."""
-    found = re.fullmatch(rf"{re.escape(prefix)}-(\d{{8}}T\d{{6}}Z)\.dump(?:\.age)?", name, re.ASCII)
+    found = OWN_NAME.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
     try:
         return datetime.strptime(found[1], TIME).replace(tzinfo=UTC) if found else None
     except ValueError:

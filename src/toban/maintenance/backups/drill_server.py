@@ -27,7 +27,7 @@ from toban.shop.settings import ShopSettings
 
 PREFIX: Final = "toban_drill_"
 """What the names of databases and folders of drills begin with: nothing else is ever dropped."""
-NAME: Final = re.compile(rf"{PREFIX}(\d{{8}}_\d{{6}})(?:_(\d{{1,10}}))?", re.ASCII)
+NAME: Final = re.compile(r"toban_drill_(\d{8}_\d{6})(?:_(\d{1,10}))?", re.ASCII)
 TIME: Final = "%Y%m%d_%H%M%S"
 LEFTOVER: Final = timedelta(hours=24)
 """The age from which a drill of another process has been left behind."""
