@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
+from toban.core.errors import ActionError
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.task import Finding, Severity
 
@@ -59,6 +61,10 @@ SELECT count(*) AS count FROM {schema}.authentication_method WHERE length("passw
 """
 
 
+class LiveError(ActionError):
+    """The live database does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """What is in a restored copy."""
@@ -111,17 +117,22 @@ class DatabaseComparison:
         """Look whether anything is missing in the copy. Raises ``ActionError``."""
         await self._check_relations(copy)
         await self._check_passwords(copy)
-        if self._live:
-            found = await self._live(SCHEMA, None)
-            if found:
-                await self._compare_with(self._live, str(found[0]["schema"]), copy)
-            else:
-                self._add("live", "the live database has no orders of Vendure: nothing was compared", Severity.WARNING)
-        else:
+        if self._live is None:
             self._add("live", "no live database is configured: nothing was compared with it", Severity.INFO)
+        else:
+            try:
+                await self._compare_with(partial(_ask, self._live), copy)
+            except LiveError as error:
+                # The backup is as good as before: what is wrong with the live database, others report.
+                self._add("live", f"the live database could not be compared: {error}", Severity.WARNING)
         return Comparison(tuple(self._findings), tuple(self._said))
 
-    async def _compare_with(self, live: Query, schema: str, copy: Copy) -> None:
+    async def _compare_with(self, live: Query, copy: Copy) -> None:
+        found = await live(SCHEMA, None)
+        if not found:
+            self._add("live", "the live database has no orders of Vendure: nothing was compared", Severity.WARNING)
+            return
+        schema = str(found[0]["schema"])
         await self._check_identity(live, schema, copy)
         await self._compare_orders(live, schema, copy)
         await self._compare_payments(live, schema, copy)
@@ -203,6 +214,13 @@ class DatabaseComparison:
 
     def _add(self, name: str, text: str, severity: Severity = Severity.CRITICAL, remedy: str = "") -> None:
         self._findings.append(Finding(str(name), text, severity, remedy))
+
+
+async def _ask(live: Query, query: str, parameters: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
+    try:
+        return await live(query, parameters)
+    except ActionError as error:
+        raise LiveError(str(error)) from error
 
 
 def _in(query: str, schema: str) -> str:

@@ -115,7 +115,7 @@ class Backup(Task):
             raise StepFailedError(error.text, [error.finding()]) from error
         seconds = tools.clock.monotonic() - began
         deleted, left, findings = await self._expire(place, tools)
-        text = f"{manifest.archive}: {format_bytes(manifest.size)} in {seconds:,.0f} s"
+        text = f"{manifest.archive}: {format_bytes(manifest.size)} in {seconds:,.0f} seconds"
         gone = f"; {deleted} older backups deleted" if deleted else ""
         figures = {SIZE.name: manifest.size, DATABASE.name: step.facts["bytes"], KEPT.name: left}
         return StepResult(text + gone, findings, figures)

@@ -221,7 +221,8 @@ class RestoreDrill(Task):
             figures[RTO.name] = took
             context.tell("comparing")
             said = await self._compare(candidate, database, restore.database, tools, figures, findings)
-        return f"{archive.name}: restored in {took:,.1f} s; {said}"
+        point, time = (format_value(it, Unit.SECONDS) for it in (figures[RPO.name], took))
+        return f"{archive.name}: restored in {took:,.1f} seconds; {said}; RPO {point}, RTO {time}"
 
     async def _database(self, stack: AsyncExitStack, folder: Path, name: str, tools: TaskTools) -> DrillDatabase:
         settings = tools.shop.settings
