@@ -357,6 +357,9 @@ async def test_only_as_much_is_read_as_the_limit_allows_newest_first(tmp_path: P
         (folder / name).write_bytes(b"x" * 1000)
     plan = await BackupCheck(archives=10, read_limit=2500).plan(tools_with(tmp_path, clock=FakeClock(now)))
     assert [it.name for it in plan.steps] == names[:2]
+    plan = await BackupCheck(read_limit=999).plan(tools_with(tmp_path, clock=FakeClock(now)))
+    assert list(plan.steps) == []
+    assert [it.text for it in plan.findings] == [f"{names[0]} was not read: 1,000 B are more than `read_limit` allows"]
 
 
 async def test_a_place_that_can_not_be_read_is_a_finding_with_its_address(tmp_path: Path):

@@ -17,8 +17,8 @@ from tests.integration.backup_tools import failure, file_names, fill, run, tools
 from tests.needs import need
 from tests.vendure import Vendure, vendure
 from toban.core.errors import ActionError
-from toban.maintenance.backups import drill_server
-from toban.maintenance.backups.drill_server import DrillDatabase, drop_database
+from toban.maintenance.backups import drill_database, drill_server
+from toban.maintenance.backups.drill_database import DrillDatabase, drop_database
 from toban.maintenance.backups.errors import Problem
 from toban.maintenance.task import StepContext, StepFailedError, TaskTools
 from toban.maintenance.tasks.backup import Backup
@@ -341,8 +341,8 @@ async def test_nothing_but_a_database_of_a_drill_can_be_dropped(server: servers.
 
 
 async def test_what_killed_drills_have_left_is_swept(other: servers.Postgres, tools: TaskTools, scratch: Path):
-    old = drill_server.drill_name(datetime.now(UTC) - timedelta(hours=30))
-    new = drill_server.drill_name(datetime.now(UTC) - timedelta(hours=2))
+    old = drill_database.drill_name(datetime.now(UTC) - timedelta(hours=30))
+    new = drill_database.drill_name(datetime.now(UTC) - timedelta(hours=2))
     other.execute(f"CREATE DATABASE {old}", f"CREATE DATABASE {new}", "CREATE DATABASE toban_drill_notes")
     for name in (f"{new}_{2**22 + 1}", f"{new}_{os.getpid()}", "toban_drill_notes"):
         make_folder(scratch / "scratch" / name)
@@ -387,7 +387,7 @@ async def test_the_copy_is_reached_by_no_network_and_its_dump_runs_without_a_sup
     tools: TaskTools, scratch: Path
 ):
     programs = drill_server.server_programs(None)
-    name = drill_server.drill_name(datetime.now(UTC))
+    name = drill_database.drill_name(datetime.now(UTC))
     async with (
         drill_server.drill_folder(scratch, name) as folder,
         drill_server.throw_away_server(programs, folder, name) as database,

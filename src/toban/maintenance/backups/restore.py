@@ -13,7 +13,7 @@ from toban.core.redaction import redact_text
 from toban.core.worker_thread import WorkerThread
 from toban.maintenance.backups.archive import Archive
 from toban.maintenance.backups.contents import CUSTOM, GZIP, PLAIN, ArchiveReader
-from toban.maintenance.backups.drill_server import DrillDatabase
+from toban.maintenance.backups.drill_database import DrillDatabase
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.backups.folder_place import NO_ROOM
 from toban.maintenance.backups.verification import restore_error

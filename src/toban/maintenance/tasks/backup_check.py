@@ -2,7 +2,7 @@
 
 import asyncio
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
@@ -118,22 +118,22 @@ class BackupCheck(Task):
                 newest.append(records[-1].time if records else None)
                 findings += self._age(name, records, tools.clock.now())
                 findings += self._size(name, records, figures)
-                steps += self._steps(records)
+                chosen = self._chosen(records)
+                steps += [Step(it.name, f"read all of {it.name} ({format_bytes(it.size or 0)})") for it in chosen]
+                if self.archives and not chosen and records and records[-1].is_archive:
+                    findings.append(self._not_read(records[-1]))
         if newest:
             figures[NEWEST.name] = min((it.timestamp() if it else 0.0) for it in newest)
         figures[PROBLEMS.name] = problems
         return TaskPlan(steps, findings, _said(newest, problems), figures)
 
-    def _sources(self, tools: TaskTools) -> "Sequence[fly_snapshots.Source]":
-        settings = tools.shop.settings
-        found = []
-        if settings.backups:
-            found.append(self._place(tools))
+    def _sources(self, tools: TaskTools) -> Iterator[fly_snapshots.Source]:
+        if tools.shop.settings.backups:
+            yield self._place(tools)
         if self.pgbackrest_stanza:
-            found.append(pgbackrest.backups(self.pgbackrest_stanza))
+            yield pgbackrest.backups(self.pgbackrest_stanza)
         if self.fly_apps:
-            found.append(fly_snapshots.backups(self.fly_apps, tools))
-        return found
+            yield fly_snapshots.backups(self.fly_apps, tools)
 
     async def _place(self, tools: TaskTools) -> dict[str, list[BackupRecord]]:
         place = places.place(tools)
@@ -171,15 +171,19 @@ class BackupCheck(Task):
         )
         return [Finding("size", text, Severity.CRITICAL, "look what is missing in it, and keep the older ones")]
 
-    def _steps(self, records: Sequence[BackupRecord]) -> list[Step]:
+    def _chosen(self, records: Sequence[BackupRecord]) -> list[BackupRecord]:
         """Return the archives that are read as a whole, newest first, as far as the limit goes."""
-        steps, left = list[Step](), self.read_limit
+        chosen, left = list[BackupRecord](), self.read_limit
         for it in [it for it in reversed(records) if it.is_archive][: self.archives]:
-            if (it.size or 0) > left:
-                break
             left -= it.size or 0
-            steps.append(Step(it.name, f"read all of {it.name} ({format_bytes(it.size or 0)})"))
-        return steps
+            if left < 0:
+                break
+            chosen.append(it)
+        return chosen
+
+    def _not_read(self, newest: BackupRecord) -> Finding:
+        text = f"{newest.name} was not read: {format_bytes(newest.size or 0)} are more than `read_limit` allows"
+        return Finding("not read", text, Severity.WARNING, "raise `read_limit`")
 
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
         """Read one archive from begin to end."""

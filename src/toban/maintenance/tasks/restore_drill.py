@@ -18,11 +18,11 @@ from toban.core.errors import ActionError
 from toban.core.number_format import Unit, format_bytes, format_value
 from toban.core.samples import MetricFamily, gauge
 from toban.core.schedule import Schedule
-from toban.maintenance.backups import drill_server, places
+from toban.maintenance.backups import drill_database, drill_server, places
 from toban.maintenance.backups.archive import Archive, Manifest, archives, own_time, read_manifest
 from toban.maintenance.backups.comparison import DatabaseComparison
 from toban.maintenance.backups.contents import ArchiveReader, load_identities
-from toban.maintenance.backups.drill_server import DrillDatabase
+from toban.maintenance.backups.drill_database import DrillDatabase
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.backups.live_database import LiveDatabase
 from toban.maintenance.backups.programs import backup_program
@@ -143,7 +143,7 @@ class RestoreDrill(Task):
         folder = drill_server.scratch_folder(self.scratch, tools.data)
         removed = await asyncio.to_thread(drill_server.sweep_folders, folder, now)
         if self.server:
-            removed += await drill_server.sweep(self.server, now)
+            removed += await drill_database.sweep(self.server, now)
         return f"removed what interrupted drills have left: {', '.join(removed)}" if removed else ""
 
     async def plan(self, tools: TaskTools) -> TaskPlan:
@@ -206,7 +206,7 @@ class RestoreDrill(Task):
         keys = await asyncio.to_thread(load_identities, places.settings(tools))
         scratch = drill_server.scratch_folder(self.scratch, tools.data)
         await self._check_disk(scratch, candidate, tools)
-        name = drill_server.drill_name(now)
+        name = drill_database.drill_name(now)
         async with AsyncExitStack() as stack:
             folder = await stack.enter_async_context(drill_server.drill_folder(scratch, name))
             began, dump = tools.clock.monotonic(), folder / "dump"
@@ -227,7 +227,7 @@ class RestoreDrill(Task):
     async def _database(self, stack: AsyncExitStack, folder: Path, name: str, tools: TaskTools) -> DrillDatabase:
         settings = tools.shop.settings
         if self.server:
-            return await stack.enter_async_context(drill_server.elsewhere(self.server, settings, name))
+            return await stack.enter_async_context(drill_database.elsewhere(self.server, settings, name))
         programs = drill_server.server_programs(settings.pg_bin)
         return await stack.enter_async_context(drill_server.throw_away_server(programs, folder, name))
 
