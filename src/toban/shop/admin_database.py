@@ -16,8 +16,9 @@ from toban.core.errors import ActionError
 CONNECT_TIMEOUT: Final = 5
 """Seconds to connect."""
 
+STATEMENT_SECONDS: Final = 10
 LIMITS: Final = (
-    "SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '1s'; SET LOCAL application_name = 'toban'"
+    "SET LOCAL statement_timeout = '{}s'; SET LOCAL lock_timeout = '1s'; SET LOCAL application_name = 'toban'"
 )
 """Nothing is set on the session: behind PgBouncer it would stay on a connection that the shop gets next."""
 
@@ -81,11 +82,13 @@ class AdminDatabase:
             except ActionError:
                 continue  # how far it is can't be known just now; the statement goes on
 
-    async def execute(self, query: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Mapping[str, Any]]:
+    async def execute(
+        self, query: str, parameters: Mapping[str, Any] | None = None, *, seconds: int = STATEMENT_SECONDS
+    ) -> Sequence[Mapping[str, Any]]:
         """Run one statement and return its rows. Raises ``AdminError`` in PostgreSQL's words."""
         try:
             async with self._connection() as connection, connection.transaction():
-                await connection.execute(LIMITS)
+                await connection.execute(LIMITS.format(seconds))
                 cursor = await connection.execute(query, parameters)
                 return await cursor.fetchall() if cursor.description else ()
         except Error as error:

@@ -21,7 +21,17 @@ from toban.maintenance.decisions import Conditions
 from toban.maintenance.executor import MaintenancePorts
 from toban.maintenance.run import MaintenanceRun
 from toban.maintenance.service import MaintenanceService
-from toban.maintenance.task import Finding, Severity, Step, StepContext, StepResult, Task, TaskPlan, TaskTools
+from toban.maintenance.task import (
+    Finding,
+    Severity,
+    Step,
+    StepContext,
+    StepFailedError,
+    StepResult,
+    Task,
+    TaskPlan,
+    TaskTools,
+)
 from toban.shop.connections import ShopConnections
 from toban.state.backends import SqliteBackend, StateBackend
 from toban.state.database import State
@@ -65,6 +75,8 @@ class Sweep(Task):
             await asyncio.Event().wait()
         if step.name == "attic":
             raise ActionError("no ladder")
+        if step.name == "cellar":
+            raise StepFailedError("it is flooded", [Finding("water", "a foot of it")], {FOUND.name: 12})
         Sweep.done.append(step.name)
         return StepResult(f"swept the {step.name}", figures={FOUND.name: len(Sweep.done)})
 
