@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from tests.integration.maintenance_tools import tools_for
+from tests.maintenance_tools import tools_for
 from tests.vendure import Vendure
 from toban.core.ports import Clock
 from toban.maintenance.task import StepContext, StepFailedError, StepResult, Task, TaskPlan, TaskTools
