@@ -10,17 +10,19 @@ import structlog
 from toban.core.deploys import Deploy
 from toban.core.errors import TobanError
 from toban.core.ports import Clock, QueryEngine
-from toban.core.samples import milliseconds
+from toban.core.samples import MetricFamily, milliseconds
 from toban.health.capacity import Forecast, forecasts
 from toban.health.sales import Day, SalesReport
 from toban.incidents.incident import Incident
 from toban.incidents.incident_report import time_to_acknowledge, time_to_resolve
 from toban.maintenance.run import DONE, MaintenanceRun, RunState
 from toban.maintenance.task import Severity
+from toban.maintenance.tasks.restore_drill import RPO, RTO
 from toban.reports.period import Period, Span, midnight
 from toban.reports.report import (
     Audience,
     Availability,
+    BackupLine,
     Comparison,
     DeployLine,
     ForecastLine,
@@ -41,6 +43,9 @@ T = TypeVar("T")
 DAY: Final = timedelta(days=1)
 OPERATIONS: Final = 8
 """How many operations of the shop are listed, those with the most requests."""
+DRILL: Final = "restore_drill"
+DRILLS: Final = timedelta(days=62)
+"""How long before the end of a span a drill counts: most shops run one a month."""
 SPEED_LIMIT: Final = timedelta(seconds=20)
 """How long a query over the whole span may take."""
 
@@ -103,6 +108,7 @@ class ReportBuilder:
             levels=await section("levels", self._levels()) or (),
             payments=await section("payments", self._payments(span)) or (),
             speed=await section("speed", self._speed(span)) or (),
+            backup=await section("backup", self._backup(span)),
             maintenance=await section("maintenance", self._maintenance(span)) or (),
             deploys=await section("deploys", self._deploys(span)) or (),
             forecasts=await section("forecasts", self._forecasts()) or (),
@@ -218,6 +224,20 @@ class ReportBuilder:
         for run in await self._sources.maintenance(span.begins, span.ends):
             runs.setdefault(run.task, []).append(run)
         return [_maintenance_line(task, own) for task, own in sorted(runs.items())]
+
+    async def _backup(self, span: Span) -> BackupLine | None:
+        """Return the last restore drill before the end of a span; none where none was run lately."""
+        runs = await self._sources.maintenance(span.ends - DRILLS, span.ends)
+        drills = [it for it in runs if it.kind == DRILL and it.ended and not it.is_dry]
+        if not drills:
+            return None
+        last = max(drills, key=lambda it: it.started)
+
+        def measured(family: MetricFamily) -> timedelta | None:
+            value = last.figures.get(family.name)
+            return None if value is None else timedelta(seconds=value)
+
+        return BackupLine(last.started, last.state is RunState.SUCCEEDED, last.text, measured(RPO), measured(RTO))
 
     async def _deploys(self, span: Span) -> list[DeployLine]:
         found = await self._sources.deploys(span.begins, span.ends)

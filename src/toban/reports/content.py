@@ -10,7 +10,16 @@ from toban.core.number_format import MISSING, Unit, format_money, format_value
 from toban.reports.bar_chart import BarChart
 from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
 from toban.reports.period import Period, Span
-from toban.reports.report import Audience, Comparison, ForecastLine, IncidentLine, Report, SalesSection, Slot
+from toban.reports.report import (
+    Audience,
+    BackupLine,
+    Comparison,
+    ForecastLine,
+    IncidentLine,
+    Report,
+    SalesSection,
+    Slot,
+)
 
 FORECASTS: Final = 5
 """How many resources are listed."""
@@ -68,6 +77,9 @@ class Writer:
         if report.speed:
             yield Heading(say["speed"])
             yield self._speed()
+        if report.backup:
+            yield Heading(say["backups"])
+            yield Paragraph(self._backup(report.backup))
         yield from self._outlook()
         if report.audience is Audience.ENGINEER:
             yield from self._engineering()
@@ -187,6 +199,17 @@ class Writer:
             for it in self._report.speed
         ]
         return Table([say["operation"], say["requests"], say["median"], say["p95"], say["p95-before"]], rows)
+
+    def _backup(self, it: BackupLine) -> str:
+        """Return whether a backup was proved, in one sentence."""
+        say = self._say
+        if not it.is_proved:
+            return say["backup-failed"].format(at=self._time(it.at), reason=it.text)
+        return say["backup-proved"].format(
+            at=self._time(it.at),
+            restored=MISSING if it.restored is None else self._length(it.restored.total_seconds()),
+            lost=MISSING if it.lost is None else self._length(it.lost.total_seconds()),
+        )
 
     def _outlook(self) -> Iterator[Block]:
         """Yield what is full soon; engineers read of the fullest resources in any case."""

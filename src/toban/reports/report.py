@@ -142,6 +142,21 @@ class ServiceLevelLine:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupLine:
+    """
+    What the last restore drill has found: whether it proved a backup, and what it measured.
+
+    ``lost`` is how much would have been lost (RPO), ``restored`` how long the restore took (RTO).
+    """
+
+    at: datetime
+    is_proved: bool
+    text: str
+    lost: timedelta | None
+    restored: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeployLine:
     """A deploy."""
 
@@ -180,6 +195,7 @@ class Report:
     levels: Sequence[ServiceLevelLine] = ()
     payments: Sequence[PaymentLine] = ()
     speed: Sequence[SpeedLine] = ()
+    backup: BackupLine | None = None
     maintenance: Sequence[MaintenanceLine] = ()
     deploys: Sequence[DeployLine] = ()
     forecasts: Sequence[ForecastLine] = ()

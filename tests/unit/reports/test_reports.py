@@ -19,6 +19,7 @@ from toban.core.notification import Notification, NotificationKind
 from toban.incidents import lifecycle
 from toban.maintenance.run import MaintenanceRun, RunState
 from toban.maintenance.task import Finding, ReportOrder, Severity
+from toban.maintenance.tasks.restore_drill import RPO, RTO
 from toban.notify.channels.email import render_mail
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
@@ -196,6 +197,35 @@ def is_png(body: bytes) -> bool:
         parts[kind], place = data, place + 12 + length
     width, height = struct.unpack(">II", parts[b"IHDR"][:8])
     return len(zlib.decompress(parts[b"IDAT"])) == height * (1 + 3 * width) and b"IEND" in parts
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "said"),
+    [
+        (
+            RunState.SUCCEEDED,
+            "restored",
+            "The restore drill of 2026-10-20 05:00 proved the newest backup: restoring took 2 min 10 s, and 5 h would "
+            "have been lost.",
+        ),
+        (
+            RunState.FAILED,
+            "the archive is truncated",
+            "The restore drill of 2026-10-20 05:00 proved no backup: the archive is truncated",
+        ),
+    ],
+)
+async def test_owners_read_whether_a_backup_was_proved(source: ScriptSource, state: RunState, text: str, said: str):
+    at = datetime(2026, 10, 20, 3, tzinfo=UTC)
+
+    async def maintenance(since: datetime, until: datetime) -> list:
+        run = MaintenanceRun(1, "drill", "restore_drill", "backups", state, at, "me", at)
+        figures = {RPO.name: 18_000.0, RTO.name: 130.0}
+        old = replace(run, started=at - timedelta(days=30), ended=at, text="an older one")
+        return [old, replace(run, ended=at + timedelta(minutes=3), text=text, figures=figures)]
+
+    content = write(await report_of(source, maintenance=maintenance), "en")
+    assert said in [getattr(it, "text", "") for it in content.blocks]
 
 
 async def test_a_section_that_can_not_be_read_is_named_and_costs_no_other(source: ScriptSource):
