@@ -51,6 +51,7 @@ def run_as(address: str, *statements: str) -> None:
     with psycopg.connect(address, autocommit=True) as connection:
         for it in statements:
             connection.execute(it)
+        connection.execute("SELECT pg_stat_force_next_flush()")  # else what was counted is seen a little later
 
 
 def role_address(address: str, role: str) -> str:
@@ -203,7 +204,7 @@ async def test_an_index_that_needs_more_disk_than_there_is_is_left(bloated: str,
 
     done = await act(Full(), plan, tools)
     assert {outcome for outcome, _ in done.values()} == {StepOutcome.SKIPPED}
-    assert all("there are 1.0 MiB" in text for _, text in done.values())
+    assert all("there are 1 MiB" in text for _, text in done.values())
 
 
 async def test_large_indexes_wait_where_the_free_disk_is_not_known(bloated: str, tmp_path: Path):

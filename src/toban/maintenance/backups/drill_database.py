@@ -8,14 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
 from toban.core.errors import ActionError
 from toban.maintenance.backups.live_database import identity
-from toban.shop.admin_database import AdminDatabase
+from toban.shop.admin_database import AdminDatabase, quoted
+from toban.shop.postgres_address import address_parts, address_with
 from toban.shop.settings import ShopSettings
 
 log = structlog.get_logger("toban.maintenance")
@@ -53,12 +51,12 @@ def is_same_server(one: SecretStr, other: SecretStr) -> bool:
     """Return whether two addresses name the same database of the same server, as far as the addresses tell."""
     try:
         return _target(one) == _target(other)
-    except ProgrammingError:
+    except ActionError:
         return False
 
 
 def _target(address: SecretStr) -> tuple[str, str, str]:
-    parts = conninfo_to_dict(address.get_secret_value())
+    parts = address_parts(address)
     host = str(parts.get("host") or parts.get("hostaddr") or "localhost").lower()
     user = str(parts.get("user") or "")
     return host, str(parts.get("port") or "5432"), str(parts.get("dbname") or user)
@@ -78,17 +76,17 @@ class DrillDatabase:
     def address(self) -> SecretStr:
         """Its address, as its owner."""
         owner = {"user": OWNER} if self._is_ours else {}
-        return SecretStr(make_conninfo(self._server.get_secret_value(), dbname=self.name, **owner))
+        return address_with(self._server, dbname=self.name, **owner)
 
     async def create(self) -> None:
         """Create it. Raises ``ActionError``."""
         server = AdminDatabase(self._server)
-        name = Identifier(self.name)
+        name = quoted(self.name)
         if self._is_ours:
-            await server.maintain(SQL("CREATE ROLE {} LOGIN").format(Identifier(OWNER)))
-            await server.maintain(SQL("CREATE DATABASE {} TEMPLATE template0 OWNER {}").format(name, Identifier(OWNER)))
+            await server.maintain(f"CREATE ROLE {quoted(OWNER)} LOGIN")
+            await server.maintain(f"CREATE DATABASE {name} TEMPLATE template0 OWNER {quoted(OWNER)}")
         else:
-            await server.maintain(SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
+            await server.maintain(f"CREATE DATABASE {name} TEMPLATE template0")
 
     async def add_extension(self, name: str) -> None:
         """
@@ -98,9 +96,9 @@ class DrillDatabase:
         """
         if not self._is_ours:
             return
-        inside = AdminDatabase(SecretStr(make_conninfo(self._server.get_secret_value(), dbname=self.name)))
+        inside = AdminDatabase(address_with(self._server, dbname=self.name))
         if await inside.execute(NEEDS_SUPERUSER, {"name": name}):
-            await inside.maintain(SQL("CREATE EXTENSION IF NOT EXISTS {}").format(Identifier(name)))
+            await inside.maintain(f"CREATE EXTENSION IF NOT EXISTS {quoted(name)}")
 
     async def drop(self) -> None:
         """Drop it. Raises ``ActionError``."""
@@ -110,7 +108,7 @@ class DrillDatabase:
 async def drop_database(server: AdminDatabase, name: str) -> None:
     """Drop the database of a drill, and no other. Raises ``ActionError``."""
     _require_drill(name)
-    await server.maintain(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+    await server.maintain(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
 
 def _require_drill(name: str) -> None:

@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from toban.core.child_process import Program, is_running, unprivileged
@@ -20,6 +19,7 @@ from toban.maintenance.backups.drill_database import LEFTOVER, NAME, PREFIX, Dri
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.shop import postgres_programs
 from toban.shop.admin_database import AdminDatabase
+from toban.shop.postgres_address import address_with
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
@@ -95,7 +95,7 @@ async def throw_away_server(programs: Path, folder: Path, name: str) -> AsyncIte
     with _socket_folder(inside) as socket:
         command = [str(programs / "postgres"), "-D", str(inside / "data"), *_options(socket)]
         async with Program(*command, environment=environment, pipes=False, cwd=inside, **user) as process:
-            server = SecretStr(make_conninfo(host=str(socket), user="postgres", dbname="postgres"))
+            server = address_with(SecretStr(""), host=str(socket), user="postgres", dbname="postgres")
             await _wait_until_started(AdminDatabase(server), process)
             database = DrillDatabase(server, name, is_ours=True)
             await database.create()
