@@ -37,8 +37,9 @@ def test_a_restored_toban_answers_the_same_queries(tmp_path: Path):
         at = time.time()
         before, written = samples(program, at), lines(program)
         assert before
-        done = program.run("backup", str(tmp_path / "backup"), *configured)
+        done = program.run("backup", str(tmp_path / "backup"), *configured, "--json")
         assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["state"] is True
         refused = program.run("restore", str(tmp_path / "backup"))
         assert refused.returncode == 2
         assert "toban runs there: stop it, or restore into another folder: --data" in refused.stderr

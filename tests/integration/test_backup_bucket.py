@@ -17,7 +17,7 @@ from tests.integration.backup_tools import failure, file_names, fill, run, tools
 from tests.s3_server import REGION, Storage, s3_server
 from tests.vendure import Vendure, vendure
 from toban.core.s3 import S3Bucket
-from toban.maintenance.backups.bucket_place import PART, BucketPlace
+from toban.maintenance.backups.bucket_place import PART, Answer, BucketPlace
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.tasks.backup import Backup
 from toban.maintenance.tasks.backup_check import BackupCheck
@@ -148,6 +148,32 @@ async def test_a_request_that_fails_by_the_network_is_repeated(fault: object):
         async with place.writer("x.dump") as writer:
             await writer.write(b"data")
             await writer.commit()
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_an_upload_whose_last_answer_is_lost_is_complete_when_the_file_is_there(
+    place: BucketPlace, storage: Storage, monkeypatch: pytest.MonkeyPatch, kept: int
+):
+    send, lost = place.send, []
+
+    async def answers_are_lost(method: str, url: str, body: bytes = b"", **options: object):
+        if method == "POST" and "uploadId=" in url:
+            lost.append((await send(method, url, body, **options)).status)
+            if not kept:
+                await place.delete("shop-9.dump")
+            return Answer(404, {}, b"<Error><Code>NoSuchUpload</Code></Error>")
+        return await send(method, url, body, **options)
+
+    monkeypatch.setattr(place, "send", answers_are_lost)
+    async with place.writer("shop-9.dump") as writer:
+        await writer.write(bytes(PART + 5))
+        if kept:
+            await writer.commit()
+            assert [(it.name, it.size) for it in await place.files()] == [("shop-9.dump", PART + 5)]
+        else:
+            with pytest.raises(BackupError, match="the upload was not completed: answered 404: NoSuchUpload"):
+                await writer.commit()
+    assert lost == [200]
 
 
 async def test_a_shop_is_backed_up_into_a_bucket_and_checked_there(storage: Storage, shop: Vendure, tmp_path: Path):

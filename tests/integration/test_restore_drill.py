@@ -91,7 +91,7 @@ async def test_a_good_backup_is_proved_on_a_server_that_leaves_nothing(tools: Ta
     plan, result = await run(drill(scratch), tools)
     assert plan.steps[0].description.endswith("s old) into a PostgreSQL on this machine")
     assert list(result.findings) == []
-    said = r"shop-\w+\.dump: restored in [\d.]+ seconds; relations are intact; 60 orders; payments of [\d-]+ agree; "
+    said = r"restored in [\d.]+ seconds; relations are intact; 60 orders; payments of [\d-]+ agree; "
     assert re.fullmatch(said + r"its schema is the live one \(Initial1\); RPO .+, RTO .+", result.text)
     figures = result.figures
     assert (figures[PROVED.name], figures[ORDERS.name]) == (1, 60)

@@ -183,6 +183,7 @@ class _BucketWriter(FileWriter):
         self._rest = bytearray()
         self._upload = ""
         self._tags: dict[int, str] = {}
+        self._sent = 0
 
     async def write(self, data: bytes) -> None:
         """Write another piece."""
@@ -200,8 +201,10 @@ class _BucketWriter(FileWriter):
             return
         await self._send_part(bytes(self._rest))
         url = self._url({"uploadId": self._upload})
-        answer = await self._place.send("POST", url, s3.parts_body(self._tags), seconds=PART_SECONDS)
-        if not s3.completes_upload(answer.body):
+        body = s3.parts_body(self._tags)
+        answer = await self._place.send("POST", url, body, expected=(200, 404), seconds=PART_SECONDS)
+        # Repeated after an answer that was lost, it is not known any more: then the file is there.
+        if not s3.completes_upload(answer.body) and not await self._is_there():
             text = s3.error_text(answer.status, answer.body)
             raise BackupError(Problem.PLACE, f"{self._place.address}: the upload was not completed: {text}")
         self._upload = ""
@@ -215,6 +218,10 @@ class _BucketWriter(FileWriter):
         except BackupError as error:
             log.warning("upload not aborted, the next run tries again", place=self._place.address, error=str(error))
 
+    async def _is_there(self) -> bool:
+        answer = await self._place.send("HEAD", self._url({}), expected=(200, 404))
+        return answer.status == 200 and answer.headers.get("content-length") == str(self._sent)
+
     async def _send_part(self, data: bytes) -> None:
         number = len(self._tags) + 1
         if number > MAX_PARTS:
@@ -227,6 +234,7 @@ class _BucketWriter(FileWriter):
         url = self._url({"partNumber": str(number), "uploadId": self._upload})
         answer = await self._place.send("PUT", url, data, seconds=PART_SECONDS)
         self._tags[number] = answer.headers.get("etag", "")
+        self._sent += len(data)
 
     def _url(self, parameters: Mapping[str, str]) -> str:
         return s3.object_url(self._bucket, self._key, parameters)

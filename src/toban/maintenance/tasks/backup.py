@@ -94,7 +94,9 @@ class Backup(Task):
         found = archives(await places.existing_files(place, tools), places.settings(tools).prefix)
         description = f"dump {source.database} ({format_bytes(size)}) with pg_dump {source.client} to {place.address}"
         findings = [] if places.settings(tools).is_encrypted else [_NOT_ENCRYPTED]
-        return TaskPlan([Step(source.database, description, {"bytes": size})], findings, f"{len(found)} backups so far")
+        return TaskPlan(
+            [Step(source.database, description, {"bytes": size})], findings, f"{len(found)} backups before it"
+        )
 
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
         """Dump, and then delete what is kept no longer."""

@@ -222,7 +222,7 @@ class RestoreDrill(Task):
             context.tell("comparing")
             said = await self._compare(candidate, database, restore.database, tools, figures, findings)
         point, time = (format_value(it, Unit.SECONDS) for it in (figures[RPO.name], took))
-        return f"{archive.name}: restored in {took:,.1f} seconds; {said}; RPO {point}, RTO {time}"
+        return f"restored in {took:,.1f} seconds; {said}; RPO {point}, RTO {time}"
 
     async def _database(self, stack: AsyncExitStack, folder: Path, name: str, tools: TaskTools) -> DrillDatabase:
         settings = tools.shop.settings

@@ -20,7 +20,7 @@ from toban.web.pages.maintenance import MaintenancePages
 
 NOW = datetime(2026, 1, 1, 6, tzinfo=UTC)
 FIGURES = {PROVED.name: 1, SUCCESS.name: NOW.timestamp(), RPO.name: 4 * 3600, RTO.name: 95.5, ORDERS.name: 1234}
-TEXT = "shop-1.dump: restored in 95.5 seconds; relations are intact; 1,234 orders; RPO 4 h, RTO 1 min 35 s"
+TEXT = "restored in 95.5 seconds; relations are intact; 1,234 orders; RPO 4 h, RTO 1 min 35 s"
 
 
 @pytest.fixture
@@ -66,5 +66,5 @@ async def test_rpo_and_rto_are_on_the_pages_of_a_drill_and_its_task(client: http
 async def test_a_drill_is_shown_in_japanese(client: httpx2.AsyncClient):
     response = await client.get("/maintenance/runs/1", headers={"accept-language": "ja"})
     assert facts(response.text)["復元にかかる時間 (RTO)"] == "1 min 35 s"
-    assert "shop-1.dump: 95.5 秒で復元; リレーションは正常です; 注文 1,234 件; RPO 4 h, RTO 1 min 35 s" in response.text
+    assert "95.5 秒で復元; リレーションは正常です; 注文 1,234 件; RPO 4 h, RTO 1 min 35 s" in response.text
     assert "含まれる注文のうち 3 件はその後削除されました" in response.text
