@@ -1,5 +1,6 @@
 """Maintenance tasks against real servers: their tools, and a run without the service around it."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ import httpx2
 from toban.core.clock import SystemClock
 from toban.core.ports import Clock, InstantQueryEngine
 from toban.maintenance.run import StepOutcome
-from toban.maintenance.task import StepContext, StepSkippedError, Task, TaskPlan, TaskTools
+from toban.maintenance.task import Step, StepContext, StepSkippedError, Task, TaskPlan, TaskTools
 from toban.shop.connections import ShopConnections
 
 
@@ -55,3 +56,14 @@ async def act(
 def names(steps: Sequence[object]) -> list[str]:
     """Return the names of steps or findings."""
     return [it.name for it in steps]  # type: ignore[attr-defined]  # both have one
+
+
+async def cancel_at_first_progress(task: Task, step: Step, tools: TaskTools) -> None:
+    """Begin a step, and cancel it as soon as it says how far it is."""
+    told = asyncio.Event()
+    acting = asyncio.ensure_future(task.act(step, StepContext(1, lambda _: told.set()), tools))
+    await asyncio.wait([acting, waiting := asyncio.ensure_future(told.wait())], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    assert not acting.done(), acting.exception()
+    acting.cancel()
+    await asyncio.wait([acting])

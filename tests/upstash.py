@@ -64,6 +64,8 @@ class Upstash:
         self.port = free_port()
         self.password = "secret"
         self.error = ""
+        self.replies: dict[str, bytes] = {}
+        """What it replies to other commands."""
         self.billed: list[str] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -118,6 +120,8 @@ class Upstash:
             return b"$%d\r\n%s\r\n" % (len(text), text)
         if command == "CONFIG":
             return b"*0\r\n"
+        if command in self.replies:
+            return self.replies[command]
         return f"-ERR Command is not available: '{command}'\r\n".encode()
 
 

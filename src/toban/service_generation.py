@@ -55,7 +55,7 @@ from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
 from toban.instruments.error_reports import ErrorReports
-from toban.logs.assembly import Logs, open_shippers, open_tails
+from toban.logs.assembly import Logs, open_shippers, open_tails, read_progress
 from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.maintenance.assembly import Maintenance, open_maintenance
 from toban.maintenance.decisions import Conditions
@@ -510,7 +510,17 @@ def maintenance_ports(
     zone = ZoneInfo(settings.notify.timezone)
     return MaintenancePorts(
         [*all_tasks(settings.maintenance), *settings.reports.values()],
-        TaskTools(tools.http, clock, tools.shop, base.engines.rules, zone, settings.data, send_report),
+        TaskTools(
+            tools.http,
+            clock,
+            tools.shop,
+            base.engines.rules,
+            zone,
+            settings.data,
+            send_report,
+            lambda: read_progress(settings.logs, base.logs, clock),
+            (base.engines.store, base.logs.retention),
+        ),
         conditions,
         silence,
         unsilence,

@@ -259,3 +259,23 @@ async def test_a_run_that_is_cut_off_anywhere_is_clean_after_the_next_one(databa
 
 
 ACTING = "SELECT pid FROM pg_stat_activity WHERE application_name = 'toban' AND state = 'active'"
+
+
+async def test_the_reindex_of_the_first_design_would_lock_the_shop_out(bloated: str, tmp_path: Path):
+    """`REINDEX DATABASE` rebuilds table by table, each as here: meanwhile nobody writes to it."""
+    write = "SET lock_timeout = '200ms'; UPDATE line SET payload = 'y' WHERE id = 1"
+    with psycopg.connect(bloated) as plain:
+        plain.execute("REINDEX TABLE line")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            run_as(bloated, write)
+    task, tools = PostgresReindex(least=100_000), tools_as(bloated, "acting", tmp_path)
+    run_as(bloated, "DELETE FROM line WHERE id % 10 > 0", "VACUUM ANALYZE line")
+    step = (await task.plan(tools)).steps[0]
+    with psycopg.connect(bloated) as holder:
+        holder.execute("SELECT count(*) FROM line")
+        acting = asyncio.ensure_future(PostgresReindex(least=1).act(step, StepContext(1, lambda _: None), tools))
+        waits = "SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
+        with psycopg.connect(bloated, autocommit=True) as connection:
+            await until(lambda: acting.done() or connection.execute(waits).fetchone() == (1,))
+        run_as(bloated, write)  # what rebuilds concurrently waits, and lets the shop write
+    await acting

@@ -256,6 +256,41 @@ class HealthStatus:
         return HealthState.HEALTHY if self.ok else HealthState.UNHEALTHY
 
 
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """
+    What a store of toban's keeps, and for how long.
+
+    ``oldest`` and ``newest`` are times (milliseconds), None where there is nothing; ``size`` and ``limit`` are bytes;
+    ``content`` says how much of what there is; ``notes`` are what an operator must know.
+    """
+
+    oldest: int | None
+    newest: int | None
+    retention: timedelta
+    size: int
+    limit: int
+    content: str
+    notes: Sequence[str] = ()
+
+
+class RetainedStore(Protocol):
+    """One of toban's own stores. Its methods raise ``StoreError`` when the disk fails."""
+
+    @property
+    def name(self) -> str:
+        """Its name: `tsdb`."""
+        ...
+
+    async def apply_retention(self) -> None:
+        """Remove now what is older than the retention, and the oldest of what is too much."""
+        ...
+
+    async def retention_report(self) -> RetentionReport:
+        """Return what it keeps."""
+        ...
+
+
 class Service(Protocol):
     """Runs until it is cancelled."""
 

@@ -1,8 +1,9 @@
 """Assembles what receives, keeps, searches and ships log lines."""
 
+import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,13 @@ from toban.logs.logql.rule_engine import LIMITS, LogRuleEngine
 from toban.logs.outside.assembly import OutsideTools
 from toban.logs.pipeline import LogPipeline
 from toban.logs.push.receiver import LogPushReceiver
+from toban.logs.retention import LogRetention
 from toban.logs.settings import LogSettings, RedactionSettings
 from toban.logs.shipping import LineShipper
 from toban.logs.sink import Sink, SinkTools
 from toban.logs.store.store import EmbeddedLineStore
+from toban.logs.tail.position import PREFIX
+from toban.logs.tail.read_progress import ReadProgress
 from toban.logs.tail.service import FileTail
 from toban.logs.tiered_log_engine import TieredLogEngine
 
@@ -39,6 +43,7 @@ class Logs:
     feed: LineFeed
     receiver: LogPushReceiver
     outside: OutsideTools
+    retention: LogRetention
 
     def configure(self, settings: LogSettings) -> None:
         """Redact, count, accept and search under other settings; those of the store change at a restart only."""
@@ -68,7 +73,16 @@ async def open_logs(
         async with LogqlEngine(store) as embedded, LogqlEngine(store, LIMITS, threads=1) as for_rules:
             engine = TieredLogEngine(embedded, outside.engine(settings.outside, redactor))
             receiver = LogPushReceiver(pipeline, settings.retention, clock)
-            yield Logs(store, pipeline, engine, LogRuleEngine(for_rules), feed, receiver, outside)
+            yield Logs(
+                store,
+                pipeline,
+                engine,
+                LogRuleEngine(for_rules),
+                feed,
+                receiver,
+                outside,
+                LogRetention(store, pipeline, settings),
+            )
 
 
 def _redactor(settings: RedactionSettings) -> LineRedactor:
@@ -79,6 +93,13 @@ def open_tails(settings: LogSettings, logs: Logs, clock: Clock, meters: MetricRe
     """Return what reads log files, if there are any to read."""
     instance = os.environ.get("FLY_MACHINE_ID") or socket.gethostname()
     return [FileTail(settings.files, instance, logs.pipeline, logs.pipeline, clock, meters)] if settings.files else []
+
+
+async def read_progress(settings: LogSettings, logs: Logs, clock: Clock) -> Callable[[os.stat_result], int]:
+    """Return what tells how many bytes of a file will be read yet. Raises ``StoreError``."""
+    cursors = await logs.pipeline.cursors(PREFIX)
+    now = clock.now().timestamp()
+    return (await asyncio.to_thread(ReadProgress, settings.files, cursors, now)).unread
 
 
 def open_shippers(

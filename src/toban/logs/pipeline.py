@@ -266,6 +266,11 @@ class LogPipeline:
         async with self._room:
             self._room.notify_all()
 
+    async def apply_retention(self) -> None:
+        """Maintain the store now, and remove what is too old or too much. Raises ``StoreError``."""
+        now = milliseconds(self._clock.now())
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.maintain, now)
+
     async def _maintain(self) -> None:
         now = milliseconds(self._clock.now())
         try:

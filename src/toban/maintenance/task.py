@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from os import stat_result
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ import httpx2
 from toban.core.config_types import Duration
 from toban.core.errors import ActionError, TobanError
 from toban.core.plugins import Plugin, PluginRegistry
-from toban.core.ports import Clock, InstantQueryEngine
+from toban.core.ports import Clock, InstantQueryEngine, RetainedStore
 from toban.core.samples import MetricFamily
 from toban.core.schedule import Schedule
 from toban.shop.admin_api import AdminApi
@@ -141,6 +142,10 @@ class TaskTools:
     """toban's own data folder: for scratch files, under ``maintenance/``."""
     send_report: Callable[[ReportOrder], Awaitable[str]] | None = None
     """Makes a report and sends it; returns a sentence about that. Raises ``ActionError``."""
+    unread_logs: Callable[[], Awaitable[Callable[[stat_result], int]]] | None = None
+    """Returns what tells how many bytes of a log file toban has yet to read. Raises ``StoreError``."""
+    stores: Sequence[RetainedStore] = ()
+    """toban's own stores."""
 
     @property
     def database(self) -> "AdminDatabase":

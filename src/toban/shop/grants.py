@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from toban.shop.database import ShopDatabase
 
 READ: Final = (
-    *("customer_group", "customer_groups_customer_group", "global_settings", "history_entry"),
-    *("order_channels_channel", "order_line", "order_promotions_promotion", "product", "product_translation"),
+    *("asset", "collection", "collection_asset", "customer_group", "customer_groups_customer_group"),
+    *("global_settings", "history_entry"),
+    *("order_channels_channel", "order_line", "order_promotions_promotion", "product", "product_asset"),
+    *("product_translation", "product_variant_asset", "surcharge"),
     *("product_variant", "product_variant_price", "product_variant_translation", "promotion", "promotion_translation"),
     *("refund", "scheduled_task_record", "search_index_item", "shipping_line", "stock_level", "stock_location"),
     "stock_movement",

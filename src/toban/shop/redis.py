@@ -112,7 +112,7 @@ class ShopRedis:
     ) -> None:
         await self._disconnect()
 
-    async def execute(self, *command: str) -> Any:
+    async def execute(self, *command: str | bytes) -> Any:
         """
         Send one command and return its reply, text as bytes; wait for other commands, and at most 5 s for the reply.
 
@@ -134,14 +134,14 @@ class ShopRedis:
                     await self._disconnect()
                 reason = failure_reason(error)
                 raise RedisError(
-                    f"redis {self.address}: {command[0]}: {self._message(error, reason)}", reason
+                    f"redis {self.address}: {command[0]!s}: {self._message(error, reason)}", reason
                 ) from error
             except BaseException:
                 # Cancelled halfway: the next reply on this connection would be that of another command.
                 await self._disconnect()
                 raise
 
-    async def _send(self, command: tuple[str, ...]) -> Any:
+    async def _send(self, command: tuple[str | bytes, ...]) -> Any:
         if not self._connection.is_connected:
             # Connecting sends AUTH and SELECT where the address has a user or a database.
             user = self._connection.username or self._connection.password

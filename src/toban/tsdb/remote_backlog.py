@@ -67,6 +67,11 @@ class RemoteBacklog:
         with self._connected() as file:
             return int(file.execute("select coalesce(max(turn), 0) from rows").fetchone()[0])
 
+    def size(self) -> int:
+        """Return how many bytes of values wait."""
+        with self._connected():
+            return self._size
+
     def commit(self, sequence: int) -> None:
         """Store that all rows up to a sequence number were sent, and remove them."""
         with self._connected() as file, _transaction(file):

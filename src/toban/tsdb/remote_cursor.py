@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from toban.core.errors import StoreError
+from toban.core.number_format import format_bytes
 from toban.core.samples import Batch
 from toban.tsdb.corruption import CorruptionError
 from toban.tsdb.head import Head
@@ -82,6 +83,19 @@ class RemoteCursor:
         unsent = [row for row in self._head.rows(start, end) if row.sequence > self._committed]
         if unsent:
             self._backlog.append(unsent, self._head.layout)
+
+    def notes(self) -> list[str]:
+        """Return what waits to be sent and what was dropped, as sentences. Raises ``StoreError``."""
+        notes, size = [], self._backlog.size()
+        if behind := self._head.sequence - self._committed:
+            notes.append(f"{behind:,} batches wait for remote write")
+        if size:
+            notes.append(
+                f"its backlog has {format_bytes(size)} of {format_bytes(self._size)}: then the oldest are dropped"
+            )
+        if self.dropped:
+            notes.append(f"{self.dropped:,} samples were dropped before they were sent")
+        return notes
 
     def truncate(self, oldest: int) -> None:
         """Drop what is older than a time (milliseconds) or exceeds the size. Raises ``StoreError``."""

@@ -17,7 +17,7 @@ from toban.core.labels import Labels
 from toban.core.matchers import Matcher
 from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
-from toban.core.ports import Clock, HealthStatus
+from toban.core.ports import Clock, HealthStatus, RetentionReport
 from toban.core.samples import Batch, MetricFamily, SeriesBlock, counter, gauge, is_absent, milliseconds
 from toban.tsdb.block_set import BlockSet
 from toban.tsdb.compaction import BlockCalendar
@@ -203,6 +203,23 @@ class Store:
         self._update_metrics()
         if self._writer.bug:
             raise self._writer.bug
+
+    async def apply_retention(self) -> None:
+        """Maintain the store now, and remove what is too old or too much. Raises ``StoreError``."""
+        await self.maintain()
+        if error := self._failure.error:
+            raise StoreError(error)
+
+    async def retention_report(self) -> RetentionReport:
+        """Return what it keeps, and what waits for remote write. Raises ``StoreError``."""
+        oldest, now = await asyncio.to_thread(self.oldest, []), milliseconds(self._clock.now())
+        size = await asyncio.to_thread(lambda: sum(self._block_set.sizes().values()) + self._head_bytes())
+        content = f"{len(self._index):,} series in {len(self._block_set.blocks):,} blocks and the head"
+        notes = await asyncio.to_thread(self.remote_cursor.notes) if self.remote_cursor else ()
+        settings = self._settings
+        return RetentionReport(
+            oldest, None if oldest is None else now, settings.retention, size, settings.size, content, notes
+        )
 
     def health(self) -> HealthStatus:
         """Return whether samples are durable, and what was found damaged since the start."""

@@ -11,9 +11,9 @@ from pathlib import Path, PurePath
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from toban.core.file_paths import FilePaths
 from toban.logs.line_parser import line_format
 from toban.logs.settings import LogFiles
-from toban.logs.tail.file_paths import FilePaths
 from toban.logs.tail.position import Position
 
 MAX_PATHS: Final = 100_000

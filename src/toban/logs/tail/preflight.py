@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from toban.core.file_paths import FilePaths
 from toban.logs.settings import LogFiles
-from toban.logs.tail.file_paths import FilePaths
 
 MOST: Final = 1_000
 """Files that are tried of each pattern."""

@@ -34,6 +34,11 @@ class FilePaths:
         """Yield the paths, of whatever type they are; ``unreadable`` is called for folders that can't be listed."""
         return self._below(self._root, 0, unreadable)
 
+    def matches(self, path: str) -> bool:
+        """Return whether a path matches, by its text: nothing is looked for on disk."""
+        root, parts = PurePath(self._root).parts, PurePath(path).parts
+        return parts[: len(root)] == root and _matches(self._parts, parts[len(root) :]) and not self.excludes(path)
+
     def excludes(self, path: str) -> bool:
         """Return whether a path is excluded."""
         name = PurePath(path).name
@@ -65,6 +70,29 @@ class FilePaths:
                 yield from self._below(entry.path, at + 1, unreadable)
 
 
+def _matches(pattern: Sequence["_Part"], parts: Sequence[str]) -> bool:
+    """Return whether names match the parts of a pattern, one after the other."""
+    # The parts of the pattern that the names so far may have come to.
+    reached = {0}
+    for name in parts:
+        following = set[int]()
+        for at in _skipped(pattern, reached):
+            if at < len(pattern) and pattern[at].matches(name):
+                following.add(at if pattern[at].text == ANY_DEPTH else at + 1)
+        reached = following
+    return len(pattern) in reached
+
+
+def _skipped(pattern: Sequence["_Part"], reached: set[int]) -> set[int]:
+    """Return the parts that may come next: ``**`` may stand for no folder."""
+    found = set(reached)
+    for at in sorted(reached):
+        while at < len(pattern) and pattern[at].text == ANY_DEPTH:
+            at += 1
+            found.add(at)
+    return found
+
+
 class _Part:
     """One name in a pattern."""
 
@@ -75,6 +103,8 @@ class _Part:
         self._hidden = text.startswith(".")
 
     def matches(self, name: str) -> bool:
+        if self.is_fixed:
+            return name == self.text
         return (self._hidden or not name.startswith(".")) and self._matcher(name)
 
 
