@@ -68,6 +68,7 @@ from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
 from toban.review.assembly import Review, ReviewPorts, open_review
+from toban.review.recorder import FiringRecorder, RecorderPorts
 from toban.runbooks.action import ActionTools
 from toban.runbooks.assembly import Runbooks, open_runbooks
 from toban.runbooks.service import RunbookService
@@ -130,6 +131,7 @@ class Foundation:
     runbooks: RunbookService
     maintenance: MaintenanceService
     deploys: DeployService
+    firings: FiringRecorder
     alerts: AlertStore
     external_alerts: ExternalAlerts
     access: Access
@@ -145,6 +147,7 @@ class Foundation:
             self.runbooks,
             self.maintenance,
             self.deploys,
+            self.firings,
             self.external_alerts,
             self.logs.pipeline,
             self.access.service,
@@ -260,6 +263,7 @@ class GenerationBuilder:
         )
         review = open_review(
             service_levels(settings),
+            base.firings,
             base.engines.queries,
             ReviewPorts(MaintenanceWindows(settings.notify).between),
             clock,
@@ -380,6 +384,7 @@ class GenerationBuilder:
         base.runbooks.configure(after.runbooks.ports)
         base.maintenance.configure(after.maintenance.ports)
         base.deploys.configure(deploy_ports(settings, base))
+        base.firings.configure(recorder_ports(settings))
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
@@ -524,6 +529,12 @@ def deploy_ports(settings: Settings, base: Foundation) -> DeployPorts:
         await base.external_alerts.post("deploy guard", [posted], TOBAN)
 
     return DeployPorts(settings.deploys, base.engines.rules, report, base.incidents.wake)
+
+
+def recorder_ports(settings: Settings) -> RecorderPorts:
+    """Return what the history of firings uses under some settings."""
+    paging = frozenset(name for name, channel in settings.channels.items() if channel.pages)
+    return RecorderPorts(paging, ZoneInfo(settings.notify.timezone))
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toban.core.ports import Clock, QueryEngine
+from toban.review.recorder import FiringRecorder
 from toban.review.service_level import ServiceLevel
 from toban.review.service_levels import PlannedWindows, ServiceLevels
 
@@ -17,11 +18,14 @@ class ReviewPorts:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """The service levels of a configuration."""
+    """The service levels of a configuration, and the history of firings, which outlives it."""
 
     levels: ServiceLevels
+    firings: FiringRecorder
 
 
-def open_review(levels: Sequence[ServiceLevel], engine: QueryEngine, ports: ReviewPorts, clock: Clock) -> Review:
+def open_review(
+    levels: Sequence[ServiceLevel], firings: FiringRecorder, engine: QueryEngine, ports: ReviewPorts, clock: Clock
+) -> Review:
     """Return what some settings ask for."""
-    return Review(ServiceLevels(levels, engine, ports.planned, clock))
+    return Review(ServiceLevels(levels, engine, ports.planned, clock), firings)

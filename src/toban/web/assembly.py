@@ -42,6 +42,7 @@ from toban.web.api.alerts import AlertsApi
 from toban.web.api.audit import AuditApi
 from toban.web.api.boards import BoardsApi
 from toban.web.api.deploys import DeploysApi
+from toban.web.api.firings import FiringsApi
 from toban.web.api.incidents import IncidentsApi
 from toban.web.api.logs import LogsApi
 from toban.web.api.maintenance import MaintenanceApi
@@ -205,6 +206,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     runbooks = RunbooksApi(it.runbooks.commands)
     maintenance = MaintenanceApi(it.maintenance.commands)
     slo = SloApi(it.review.levels)
+    firings = FiringsApi(it.review.firings, clock)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -226,6 +228,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         runbooks,
         maintenance,
         slo,
+        firings,
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
@@ -241,7 +244,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         SloPage(slo),
         AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
-        RulesPages(rules, alerts),
+        RulesPages(rules, alerts, firings),
         TargetsPage(status),
         ChannelsPage(alerts),
         LogsPage(logs, clock),
@@ -296,6 +299,7 @@ def _versions(features: Features) -> dict[str, object]:
         "on_call": features.incidents.on_call.overrides,
         "runbooks": (features.runbooks.service.changes, features.runbooks.service.held),
         "maintenance": features.maintenance.service.changes,
+        "firings": features.review.firings.changes,
         "deploys": features.deploys.last,
         LOGS: features.logs.pipeline.stored,
         "targets": [(it.name, it.state) for it in features.collection.targets()],

@@ -15,9 +15,10 @@ from toban.alerting.rule_lint import LintContext
 from toban.alerting.rule_loader import shipped_groups
 from toban.alerting.rule_unit_tests import run
 from toban.cli.client import config_option, data_option, get, json_option
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import align_columns, echo, short_time
 from toban.cli.metric_catalog import declared_metrics, transient_metrics
 from toban.core.errors import SettingsError, TobanError
+from toban.core.number_format import Unit, format_value
 from toban.core.paths import read_text
 from toban.settings import QUERY_PARSERS, load_settings
 
@@ -91,6 +92,47 @@ def _row(rule: dict[str, Any], is_inactive: bool) -> tuple[str, ...]:
     error = rule.get("lastError", "")
     mark = "?" if error else "○" if is_inactive else marks.get(state, "●")
     return mark, rule["name"], rule.get("labels", {}).get("severity", ""), state, error
+
+
+@command.command("history")
+@click.argument("rule", required=False, default="")
+@click.option("--days", type=click.IntRange(1, 761), default=90, show_default=True, help="Of how many days until now.")
+@json_option
+@data_option
+def history(data: Path | None, as_json: bool, rule: str, days: int) -> None:
+    """
+    Show when alerts fired, all or those of RULE: by month, and the newest ones.
+
+    An alert is acted on by a runbook, a silence with a comment, a note on its incident or a deploy, until an hour after
+    its end; an acknowledgement is no act.
+    """
+    found = get("/api/firings", data, rule=rule, days=str(days))
+    if as_json:
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    if not found["months"]:
+        echo("Nothing has fired.")
+        return
+    rows = [("MONTH", "RULE", "FIRED", "FOR", "ACKNOWLEDGED", "ACTED ON", "USELESS", "MESSAGES", "PAGES")]
+    rows += [
+        (
+            it["month"],
+            it["rule"],
+            str(it["fired"]),
+            format_value(it["seconds"], Unit.SECONDS),
+            *(str(it[name]) for name in ("acknowledged", "acted_on", "useless", "messages", "pages")),
+        )
+        for it in found["months"]
+    ]
+    echo("\n".join(align_columns(rows)))
+    echo("")
+    echo("\n".join(align_columns(_firing(it) for it in found["firings"][:20])))
+
+
+def _firing(it: dict[str, Any]) -> tuple[str, ...]:
+    length = "fires" if it["seconds"] is None else format_value(it["seconds"], Unit.SECONDS)
+    by = f"acknowledged by {it['acknowledged_by']}" if it["acknowledged"] else ""
+    return short_time(it["fired"]), it["rule"], length, by, ", ".join(act["kind"] for act in it["acts"])
 
 
 @command.command("test")
