@@ -15,6 +15,7 @@ import structlog
 import toban
 from toban.access.assembly import Access, open_access
 from toban.alerting.alert_store import AlertStore
+from toban.alerting.backtests import Backtests
 from toban.alerting.external_alerts import ExternalAlerts
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.tools import CollectorTools
@@ -163,6 +164,7 @@ def _open_foundation(
         MaintenanceService(state, clock, meters),
         DeployService(state, clock, meters),
         firings,
+        Backtests(clock, meters),
         alerts,
         ExternalAlerts(alerts, clock, meters),
         access,

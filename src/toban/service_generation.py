@@ -1,10 +1,11 @@
 """What stays open through reloads, and the generation of services that is built from each configuration."""
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -19,7 +20,9 @@ from toban.access.oidc import OidcProvider
 from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
+from toban.alerting.backtests import Backtests
 from toban.alerting.external_alerts import ExternalAlerts, posted_alert
+from toban.alerting.rule_replays import RuleReplays
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.alerting.templating.template import External
 from toban.answers.assembly import Answers, open_answers
@@ -102,6 +105,7 @@ class ServiceGeneration:
     incidents: Incidents
     runbooks: Runbooks
     maintenance: Maintenance
+    replays: RuleReplays
     web: Web
     services: Sequence[Service]
 
@@ -132,10 +136,13 @@ class Foundation:
     maintenance: MaintenanceService
     deploys: DeployService
     firings: FiringRecorder
+    backtests: Backtests
     alerts: AlertStore
     external_alerts: ExternalAlerts
     access: Access
     http: HttpService
+    replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one replay of rules that runs."""
 
     @property
     def services(self) -> list[Service]:
@@ -148,6 +155,7 @@ class Foundation:
             self.maintenance,
             self.deploys,
             self.firings,
+            self.backtests,
             self.external_alerts,
             self.logs.pipeline,
             self.access.service,
@@ -193,6 +201,18 @@ class GenerationBuilder:
             return health_by_service(it for it in running if it is not alerting.evaluation)
 
         remote = settings.metrics.remote
+        external = External(
+            (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"), remote.labels if remote else {}
+        )
+        replays = RuleReplays(
+            store,
+            groups,
+            settings.alerting.evaluation_interval,
+            clock,
+            lookback=settings.metrics.lookback_delta,
+            external=external,
+            lock=base.replaying,
+        )
         alerting = open_alerting(
             settings.alerting,
             groups,
@@ -211,10 +231,7 @@ class GenerationBuilder:
                 collection.last_error,
             ),
             health_of_others,
-            External(
-                (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"),
-                remote.labels if remote else {},
-            ),
+            external,
         )
 
         def missing() -> str:
@@ -316,6 +333,7 @@ class GenerationBuilder:
             incidents,
             runbooks,
             maintenance,
+            replays,
             web,
             services,
         )
@@ -356,6 +374,7 @@ class GenerationBuilder:
             runbooks=runbooks,
             maintenance=maintenance,
             review=review,
+            backtests=base.backtests,
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
@@ -385,6 +404,7 @@ class GenerationBuilder:
         base.maintenance.configure(after.maintenance.ports)
         base.deploys.configure(deploy_ports(settings, base))
         base.firings.configure(recorder_ports(settings))
+        base.backtests.configure(after.replays)
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)

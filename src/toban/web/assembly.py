@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from toban.access.assembly import Access
 from toban.access.oidc import OidcProvider
 from toban.alerting.assembly import Alerting
+from toban.alerting.backtests import Backtests
 from toban.answers.assembly import Answers
 from toban.collect.service import CollectionService
 from toban.core.actor import Actor
@@ -40,6 +41,7 @@ from toban.web.api.about import AboutApi
 from toban.web.api.access import AccessApi
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.audit import AuditApi
+from toban.web.api.backtests import BacktestsApi
 from toban.web.api.boards import BoardsApi
 from toban.web.api.deploys import DeploysApi
 from toban.web.api.firings import FiringsApi
@@ -69,6 +71,7 @@ from toban.web.loki_tail import LokiTail
 from toban.web.pages.about import AboutPage
 from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.audit import AuditPage
+from toban.web.pages.backtests import BacktestsPages
 from toban.web.pages.boards import BoardsPages
 from toban.web.pages.channels import ChannelsPage
 from toban.web.pages.explore import ExplorePage
@@ -129,6 +132,7 @@ class Features:
     runbooks: Runbooks
     maintenance: Maintenance
     review: Review
+    backtests: Backtests
     answers: Answers
     deploys: DeployService
     github_secret: Callable[[], SecretStr | None]
@@ -207,6 +211,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     maintenance = MaintenanceApi(it.maintenance.commands)
     slo = SloApi(it.review.levels)
     firings = FiringsApi(it.review.firings, clock)
+    backtests = BacktestsApi(it.backtests, it.review.firings)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -229,6 +234,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         maintenance,
         slo,
         firings,
+        backtests,
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
@@ -242,6 +248,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         RunbooksPages(runbooks),
         MaintenancePages(maintenance),
         SloPage(slo),
+        BacktestsPages(backtests, clock),
         AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts, firings),
@@ -299,6 +306,7 @@ def _versions(features: Features) -> dict[str, object]:
         "on_call": features.incidents.on_call.overrides,
         "runbooks": (features.runbooks.service.changes, features.runbooks.service.held),
         "maintenance": features.maintenance.service.changes,
+        "backtests": features.backtests.changes,
         "firings": features.review.firings.changes,
         "deploys": features.deploys.last,
         LOGS: features.logs.pipeline.stored,
