@@ -22,7 +22,11 @@ from toban.alerting.alert_store import AlertStore
 from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
 from toban.alerting.backtests import Backtests
 from toban.alerting.external_alerts import ExternalAlerts, posted_alert
+from toban.alerting.rule_change import limit_of
+from toban.alerting.rule_engines import RuleEngineName
+from toban.alerting.rule_file import AlertRule
 from toban.alerting.rule_replays import RuleReplays
+from toban.alerting.rule_state import RuleHealth
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.alerting.templating.template import External
 from toban.answers.assembly import Answers, open_answers
@@ -31,7 +35,7 @@ from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineC
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
 from toban.core.actor import MAINTENANCE, RUNBOOKS, TOBAN, Actor
-from toban.core.alerts import ALERTNAME, Alert, AlertStatus
+from toban.core.alerts import ALERTNAME, Alert, AlertStatus, priority
 from toban.core.deploys import Deploy
 from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
@@ -70,6 +74,7 @@ from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
+from toban.review.alert_review import EvaluatedRule
 from toban.review.assembly import Review, ReviewPorts, open_review
 from toban.review.recorder import FiringRecorder, RecorderPorts
 from toban.runbooks.action import ActionTools
@@ -282,8 +287,14 @@ class GenerationBuilder:
             service_levels(settings),
             base.firings,
             base.engines.queries,
-            ReviewPorts(MaintenanceWindows(settings.notify).between),
+            ReviewPorts(
+                MaintenanceWindows(settings.notify).between,
+                lambda: evaluated_rules(alerting.evaluation),
+                ZoneInfo(settings.notify.timezone),
+                replays,
+            ),
             clock,
+            meters,
         )
         answers = open_answers(
             settings.channels,
@@ -308,6 +319,7 @@ class GenerationBuilder:
             *notifications.services,
             *incidents.services,
             *answers.services,
+            review.proposals,
         ]
         running = (*self._outliving, *services)
         web = self._open_web(
@@ -549,6 +561,30 @@ def deploy_ports(settings: Settings, base: Foundation) -> DeployPorts:
         await base.external_alerts.post("deploy guard", [posted], TOBAN)
 
     return DeployPorts(settings.deploys, base.engines.rules, report, base.incidents.wake)
+
+
+def evaluated_rules(evaluation: EvaluationService) -> list[EvaluatedRule]:
+    """Return the alerting rules: whether their data has ever been there, and the limits that can be changed."""
+    found = []
+    for group in evaluation.report().groups:
+        for it in group.rules:
+            if isinstance(it.rule, AlertRule):
+                limit = limit_of(it.rule) if group.group.engine is RuleEngineName.EMBEDDED else None
+                labels = {name: text.source for name, text in it.rule.labels.items()}
+                rule = EvaluatedRule(
+                    it.rule.name,
+                    priority(labels | {ALERTNAME: it.rule.name}),
+                    it.last.health is not RuleHealth.INACTIVE,
+                    it.rule.query.reads(),
+                    limit.left if limit else "",
+                    limit.operator if limit else "",
+                    float(limit.right) if limit else 0.0,
+                    it.rule.for_,
+                    group.interval,
+                    it.rule.query.text,
+                )
+                found.append(rule)
+    return found
 
 
 def recorder_ports(settings: Settings) -> RecorderPorts:

@@ -1,6 +1,7 @@
 """The history of firings and backtests in the whole program."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 
@@ -58,6 +59,21 @@ def test_what_fired_is_recorded_and_a_backtest_finds_the_same(tmp_path):
         assert "hosts: fired 1 times" in shown and "none: fired 0 times" in shown
         unknown = program.run("rules", "backtest", "nothing")
         assert unknown.returncode == 1 and "no alerting rule 'nothing'" in unknown.stderr
+
+        review = program.json("/api/review")
+        assert [(it["rule"], it["fired"], it["precision"]) for it in review["rules"]] == [("always", 1, None)]
+        assert "application_down" in [it["rule"] for it in review["without_data"]]
+        assert "always" not in [it["rule"] for it in review["quiet"]]
+        assert "disk_usage_high" in program.run("review").stdout
+        assert "always" in program.get("/review")[1]
+        assert program.get("/review?month=2026-13")[0] == 404
+        assert "write it like 2026-11" in program.run("review", "--month", "now").stderr
+
+        proposed = program.run("review", "--propose")
+        assert proposed.returncode == 0 and "No limit saves firings" in proposed.stdout
+        assert re.search(r"fired less than 5 times in 90 days: .*disk_usage_high", proposed.stdout)
+        assert "nothing is proposed for 'always'" in program.run("review", "--apply", "always").stderr
+        assert program.post("/review/act/propose", b"", "application/x-www-form-urlencoded")[0] == 200
 
         page = unescape(program.get("/backtests/1")[1])
         assert "1 the same, 0 only recorded" in page

@@ -59,6 +59,7 @@ RUNBOOK_COMMANDS = ("start", "approve", "refuse", "tick", "stop", "resume")
 CHANGING = {
     *(f"/api/oncall/{command}" for command in ON_CALL_COMMANDS),
     *(f"/api/runbooks/{command}" for command in RUNBOOK_COMMANDS),
+    "/api/review/propose",
     "/api/backtests/start",
     "/api/backtests/cancel",
     "/api/incidents/declare",
@@ -77,6 +78,7 @@ CHANGING = {
 CHANGING_FORMS = {
     *(f"/oncall/act/{command}" for command in ON_CALL_COMMANDS),
     *(f"/runbooks/act/{command}" for command in RUNBOOK_COMMANDS),
+    "/review/act/propose",
     "/backtests/act/start",
     "/backtests/act/cancel",
     "/incidents/declare",

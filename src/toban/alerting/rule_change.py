@@ -6,6 +6,7 @@ from typing import Final
 
 from toban.alerting.promql_query import PromqlQuery, parse_promql
 from toban.alerting.rule_file import AlertRule
+from toban.alerting.templating.template import Template
 from toban.core.errors import InvalidCommandError
 from toban.core.ports import Comparison
 from toban.core.replay import RuleChange
@@ -35,4 +36,7 @@ def changed_rule(rule: AlertRule, change: RuleChange) -> AlertRule:
     comparison = limit_of(rule)
     if comparison is None or not isinstance(rule.query, PromqlQuery):
         raise InvalidCommandError(f"{rule.name} has no single comparison with a number", "limit")
+    if "limit" in rule.annotations:
+        # Its text says the old one, perhaps in another unit.
+        rule = replace(rule, annotations={**rule.annotations, "limit": Template(f"{change.limit:.15g}")})
     return replace(rule, query=parse_promql(f"{comparison.left} {comparison.operator} {change.limit:.15g}"))

@@ -52,6 +52,7 @@ from toban.web.api.oncall import OnCallApi
 from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
+from toban.web.api.review import ReviewApi
 from toban.web.api.rules import RulesApi
 from toban.web.api.runbooks import RunbooksApi
 from toban.web.api.settings import SettingsApi
@@ -83,6 +84,7 @@ from toban.web.pages.overview import OverviewPage
 from toban.web.pages.passkeys import PasskeyPages
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
+from toban.web.pages.review import ReviewPage
 from toban.web.pages.rules import RulesPages
 from toban.web.pages.runbooks import RunbooksPages
 from toban.web.pages.settings import SettingsPage
@@ -210,6 +212,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     runbooks = RunbooksApi(it.runbooks.commands)
     maintenance = MaintenanceApi(it.maintenance.commands)
     slo = SloApi(it.review.levels)
+    review = ReviewApi(it.review.reviews, it.review.proposals)
     firings = FiringsApi(it.review.firings, clock)
     backtests = BacktestsApi(it.backtests, it.review.firings)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
@@ -235,6 +238,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         slo,
         firings,
         backtests,
+        review,
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
@@ -248,6 +252,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         RunbooksPages(runbooks),
         MaintenancePages(maintenance),
         SloPage(slo),
+        ReviewPage(review),
         BacktestsPages(backtests, clock),
         AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
