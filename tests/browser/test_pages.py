@@ -21,6 +21,7 @@ PAGES = [
     "/rules",
     "/rules/disk_usage_high",
     "/slo",
+    "/review",
     "/dashboards/slo",
     "/targets",
     "/channels",
