@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tests.needs import need
 from toban.demo import servers
-from toban.demo.servers import START_TIMEOUT, Postgres, Server, folder, free_port, running, wheel_folder
+from toban.demo.servers import START_TIMEOUT, Postgres, Server, folder, free_port, running
+from toban.shop.postgres_programs import wheel_folder, wheel_postgres
 
 __all__ = [
     "START_TIMEOUT",
@@ -43,7 +44,7 @@ __all__ = [
 def postgres_programs() -> dict[int, Path]:
     """Return where PostgreSQL's programs are, by major version: Debian's and the wheel's."""
     debian = {int(path.parent.name): path for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin")}
-    wheel = servers.wheel_postgres()
+    wheel = wheel_postgres()
     found = {**debian, **({18: wheel} if wheel else {})}
     return {version: path for version, path in found.items() if (path / "initdb").exists()}
 

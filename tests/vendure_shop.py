@@ -24,9 +24,10 @@ from tests.needs import need
 from toban.demo import shop_processes
 from toban.demo.customers import open_shop, run_visits
 from toban.demo.ground_truth import GroundTruth
-from toban.demo.servers import Postgres, Server, wheel_postgres, wheel_valkey
+from toban.demo.servers import Postgres, Server, wheel_valkey
 from toban.demo.shop_processes import ShopProcesses, ShopVariant
 from toban.demo.traffic_model import BUSY, CustomerHabits, plan_visits
+from toban.shop.postgres_programs import wheel_postgres
 
 __all__ = ["SLOW", "ShopProcesses", "ShopVariant", "place_orders", "run_vendure"]
 

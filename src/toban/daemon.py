@@ -15,6 +15,7 @@ import structlog
 import toban
 from toban.access.assembly import Access, open_access
 from toban.alerting.alert_store import AlertStore
+from toban.alerting.backtests import Backtests
 from toban.alerting.external_alerts import ExternalAlerts
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.tools import CollectorTools
@@ -40,8 +41,15 @@ from toban.maintenance.service import MaintenanceService
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
 from toban.reload import ReloadService
+from toban.review.recorder import FiringRecorder
 from toban.runbooks.service import RunbookService
-from toban.service_generation import Foundation, GenerationBuilder, incident_ports, open_http_client
+from toban.service_generation import (
+    Foundation,
+    GenerationBuilder,
+    incident_ports,
+    open_http_client,
+    recorder_ports,
+)
 from toban.settings import Settings
 from toban.shop.connections import ShopConnections
 from toban.state import audit_log
@@ -132,6 +140,7 @@ def _open_foundation(
     def wake() -> None:
         notifications.wake()
         incidents.wake()
+        firings.wake()
 
     async def change_without_state(changes: Sequence[AlertChange]) -> None:
         await notifications.decide_without_state(changes)
@@ -140,6 +149,7 @@ def _open_foundation(
     alerts = AlertStore(state, settings.data, wake, change_without_state)
     ports = incident_ports(settings, notifications, alerts, clock)
     incidents = IncidentService(ports, notifications, state, clock, meters)
+    firings = FiringRecorder(recorder_ports(settings), state, clock, meters)
     return Foundation(
         ProcessInfo(clock.now(), str(settings.data), web.address),
         tools,
@@ -153,6 +163,8 @@ def _open_foundation(
         RunbookService(settings.data, state, clock, meters),
         MaintenanceService(state, clock, meters),
         DeployService(state, clock, meters),
+        firings,
+        Backtests(clock, meters),
         alerts,
         ExternalAlerts(alerts, clock, meters),
         access,

@@ -1,10 +1,11 @@
 """What stays open through reloads, and the generation of services that is built from each configuration."""
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -19,7 +20,13 @@ from toban.access.oidc import OidcProvider
 from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
+from toban.alerting.backtests import Backtests
 from toban.alerting.external_alerts import ExternalAlerts, posted_alert
+from toban.alerting.rule_change import limit_of
+from toban.alerting.rule_engines import RuleEngineName
+from toban.alerting.rule_file import AlertRule
+from toban.alerting.rule_replays import RuleReplays
+from toban.alerting.rule_state import RuleHealth
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.alerting.templating.template import External
 from toban.answers.assembly import Answers, open_answers
@@ -28,7 +35,7 @@ from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineC
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
 from toban.core.actor import MAINTENANCE, RUNBOOKS, TOBAN, Actor
-from toban.core.alerts import ALERTNAME, Alert, AlertStatus
+from toban.core.alerts import ALERTNAME, Alert, AlertStatus, priority
 from toban.core.deploys import Deploy
 from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
@@ -64,17 +71,21 @@ from toban.maintenance.service import MaintenanceService
 from toban.maintenance.settings import all_tasks
 from toban.maintenance.task import ReportOrder, TaskTools
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
+from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
 from toban.reports.builder import ReportBuilder, ReportSources
 from toban.reports.service import ReportService
+from toban.review.alert_review import EvaluatedRule
+from toban.review.assembly import Review, ReviewPorts, open_review
+from toban.review.recorder import FiringRecorder, RecorderPorts
 from toban.runbooks.action import ActionTools
 from toban.runbooks.assembly import Runbooks, open_runbooks
 from toban.runbooks.service import RunbookService
 from toban.runbooks.settings import load_runbooks
 from toban.runbooks.situation import RunbookPorts
-from toban.settings import Settings, load_rules
+from toban.settings import Settings, load_rules, service_levels
 from toban.shop.connections import open_connections
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
@@ -102,6 +113,7 @@ class ServiceGeneration:
     incidents: Incidents
     runbooks: Runbooks
     maintenance: Maintenance
+    replays: RuleReplays
     web: Web
     services: Sequence[Service]
 
@@ -131,10 +143,14 @@ class Foundation:
     runbooks: RunbookService
     maintenance: MaintenanceService
     deploys: DeployService
+    firings: FiringRecorder
+    backtests: Backtests
     alerts: AlertStore
     external_alerts: ExternalAlerts
     access: Access
     http: HttpService
+    replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one replay of rules that runs."""
 
     @property
     def services(self) -> list[Service]:
@@ -146,6 +162,8 @@ class Foundation:
             self.runbooks,
             self.maintenance,
             self.deploys,
+            self.firings,
+            self.backtests,
             self.external_alerts,
             self.logs.pipeline,
             self.access.service,
@@ -191,6 +209,18 @@ class GenerationBuilder:
             return health_by_service(it for it in running if it is not alerting.evaluation)
 
         remote = settings.metrics.remote
+        external = External(
+            (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"), remote.labels if remote else {}
+        )
+        replays = RuleReplays(
+            store,
+            groups,
+            settings.alerting.evaluation_interval,
+            clock,
+            lookback=settings.metrics.lookback_delta,
+            external=external,
+            lock=base.replaying,
+        )
         alerting = open_alerting(
             settings.alerting,
             groups,
@@ -209,10 +239,7 @@ class GenerationBuilder:
                 collection.last_error,
             ),
             health_of_others,
-            External(
-                (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"),
-                remote.labels if remote else {},
-            ),
+            external,
         )
 
         def missing() -> str:
@@ -261,7 +288,20 @@ class GenerationBuilder:
             base.state,
             clock,
         )
-        reports = open_reports(settings, base, incidents, maintenance)
+        review = open_review(
+            service_levels(settings),
+            base.firings,
+            base.engines.queries,
+            ReviewPorts(
+                MaintenanceWindows(settings.notify).between,
+                lambda: evaluated_rules(alerting.evaluation),
+                ZoneInfo(settings.notify.timezone),
+                replays,
+            ),
+            clock,
+            meters,
+        )
+        reports = open_reports(settings, base, incidents, maintenance, review)
         answers = open_answers(
             settings.channels,
             lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
@@ -285,6 +325,7 @@ class GenerationBuilder:
             *notifications.services,
             *incidents.services,
             *answers.services,
+            review.proposals,
         ]
         running = (*self._outliving, *services)
         web = self._open_web(
@@ -297,6 +338,7 @@ class GenerationBuilder:
             runbooks,
             maintenance,
             reports,
+            review,
             answers,
             running,
         )
@@ -310,6 +352,7 @@ class GenerationBuilder:
             incidents,
             runbooks,
             maintenance,
+            replays,
             web,
             services,
         )
@@ -325,6 +368,7 @@ class GenerationBuilder:
         runbooks: Runbooks,
         maintenance: Maintenance,
         reports: ReportService,
+        review: Review,
         answers: Answers,
         running: Sequence[Service],
     ) -> Web:
@@ -350,6 +394,8 @@ class GenerationBuilder:
             runbooks=runbooks,
             maintenance=maintenance,
             reports=reports,
+            review=review,
+            backtests=base.backtests,
             answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
@@ -378,6 +424,8 @@ class GenerationBuilder:
         base.runbooks.configure(after.runbooks.ports)
         base.maintenance.configure(after.maintenance.ports)
         base.deploys.configure(deploy_ports(settings, base))
+        base.firings.configure(recorder_ports(settings))
+        base.backtests.configure(after.replays)
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
@@ -516,7 +564,9 @@ def maintenance_ports(
     )
 
 
-def open_reports(settings: Settings, base: Foundation, incidents: Incidents, maintenance: Maintenance) -> ReportService:
+def open_reports(
+    settings: Settings, base: Foundation, incidents: Incidents, maintenance: Maintenance, review: Review
+) -> ReportService:
     """Return what makes reports under some settings, and sends them."""
     clock, notifications = base.tools.clock, base.notifications
     sources = ReportSources(
@@ -527,6 +577,7 @@ def open_reports(settings: Settings, base: Foundation, incidents: Incidents, mai
         incidents.commands.between,
         base.deploys.deploys,
         maintenance.commands.between,
+        review.levels.budgets,
     )
 
     def message(channel: str, name: str, title: str, lines: Sequence[str]) -> Notification:
@@ -559,6 +610,36 @@ def deploy_ports(settings: Settings, base: Foundation) -> DeployPorts:
         await base.external_alerts.post("deploy guard", [posted], TOBAN)
 
     return DeployPorts(settings.deploys, base.engines.rules, report, base.incidents.wake)
+
+
+def evaluated_rules(evaluation: EvaluationService) -> list[EvaluatedRule]:
+    """Return the alerting rules: whether their data has ever been there, and the limits that can be changed."""
+    found = []
+    for group in evaluation.report().groups:
+        for it in group.rules:
+            if isinstance(it.rule, AlertRule):
+                limit = limit_of(it.rule) if group.group.engine is RuleEngineName.EMBEDDED else None
+                labels = {name: text.source for name, text in it.rule.labels.items()}
+                rule = EvaluatedRule(
+                    it.rule.name,
+                    priority(labels | {ALERTNAME: it.rule.name}),
+                    it.last.health is not RuleHealth.INACTIVE,
+                    it.rule.query.reads(),
+                    limit.left if limit else "",
+                    limit.operator if limit else "",
+                    float(limit.right) if limit else 0.0,
+                    it.rule.for_,
+                    group.interval,
+                    it.rule.query.text,
+                )
+                found.append(rule)
+    return found
+
+
+def recorder_ports(settings: Settings) -> RecorderPorts:
+    """Return what the history of firings uses under some settings."""
+    paging = frozenset(name for name, channel in settings.channels.items() if channel.pages)
+    return RecorderPorts(paging, ZoneInfo(settings.notify.timezone))
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Self
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -20,7 +21,7 @@ from toban.access.settings import SignInSettings
 from toban.alerting import rule_loader
 from toban.alerting.promql_query import PROMQL_PARSERS, QueryParser
 from toban.alerting.rule_engines import RuleEngineName
-from toban.alerting.rule_file import RuleGroup
+from toban.alerting.rule_file import RuleGroup, parse_rule_file
 from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
 from toban.core.config_file import ConfigDocument, ConfigPath, ConfigProblem, expand_variables, parse
@@ -49,6 +50,9 @@ from toban.promql.engine import LOOKBACK
 from toban.promql.query_limits import QueryLimits
 from toban.remote.settings import RemoteSettings
 from toban.reports.settings import ReportSettings
+from toban.review import slo_rules
+from toban.review.service_level import ServiceLevel
+from toban.review.settings import LevelSettings
 from toban.runbooks.settings import RunbookSettings, load_runbooks
 from toban.shop.connections import invalid_addresses
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
@@ -148,6 +152,9 @@ class Settings(Section):
 
     deploys: DeploySettings = DeploySettings()
 
+    slo: LevelSettings = Field(default_factory=dict)
+    """Service levels, by names of your own: lower-case letters, digits and hyphens."""
+
     dashboards: DashboardSettings = DashboardSettings()
 
     sign_in: SignInSettings = SignInSettings()
@@ -227,7 +234,7 @@ def load_rules(settings: Settings, channels: Collection[str] | None = None) -> l
     Raises ``SettingsError`` when some can't be read, or one that is not shipped names an unknown channel; ``channels``
     are the known ones, by default those of the settings.
     """
-    groups = rule_loader.load_groups(settings.alerting, QUERY_PARSERS)
+    groups = rule_loader.load_groups(settings.alerting, QUERY_PARSERS) + service_level_rules(settings)
     shipped = {rule.name for group in rule_loader.shipped_groups() for rule in group.rules}
     known = settings.channels if channels is None else channels
     configured = ", ".join(sorted(known)) or "none"
@@ -246,6 +253,17 @@ def load_rules(settings: Settings, channels: Collection[str] | None = None) -> l
     if problems:
         raise SettingsError("\n".join(problems))
     return groups
+
+
+def service_levels(settings: Settings) -> list[ServiceLevel]:
+    """Return the service levels of some settings."""
+    return [ServiceLevel(name, it) for name, it in settings.slo.items()]
+
+
+def service_level_rules(settings: Settings) -> list[RuleGroup]:
+    """Return the rule groups of the service levels, parsed like any rule file."""
+    content = slo_rules.rule_file(service_levels(settings))
+    return parse_rule_file(orjson.dumps(content).decode(), slo_rules.FILE, QUERY_PARSERS)
 
 
 def _assemble(
@@ -428,7 +446,8 @@ def _known_settings(model: type[BaseModel], raw: object, path: Sequence[int | st
             position, *deeper = rest
             entry = _entry(value, position)
             if isinstance(entry, Mapping):
-                yield from _known_settings(inner.load(str(entry["kind"])), entry, deeper)
+                kind = entry.get("kind", position)  # the name of a maintenance task may be its kind
+                yield from _known_settings(inner.load(str(kind)), entry, deeper)
         else:
             yield from _known_settings(inner, value, [part for part in rest if not isinstance(part, int)])
 

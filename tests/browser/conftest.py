@@ -25,6 +25,11 @@ on_call:
   layers:
     - {name: weeks, people: [ann, hana], from: 2026-01-05, restrictions: [{from: "09:00", to: "07:00"}]}
     - {name: saturdays, people: [hana], restrictions: [{days: sat}]}
+reports:
+  daily: {period: day, folder: /nonexistent/reports}
+slo:
+  host: {target: 99.5, good: 'up{job="host"} == 1', interval: 5s}
+  orders: {target: 99, total: vendure_orders_created_total, bad: vendure_orders_failed_total}
 notify:
   timezone: Asia/Tokyo
   maintenance_windows:

@@ -6,7 +6,7 @@ import urllib.request
 from tests.browser.conftest import Visitor, post_alert
 
 HOSTILE = '"><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
-PATHS = ("/", "/alerts", "/silences", "/silences/new", "/logs", "/audit", "/targets", "/rules", "/channels")
+PATHS = ("/", "/alerts", "/silences", "/silences/new", "/logs", "/audit", "/targets", "/rules", "/slo", "/channels")
 
 
 def post(url: str, path: str, body: object) -> None:

@@ -1,11 +1,16 @@
 """Maintenance runs, as both databases keep them."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from tests.unit.maintenance.fake_task import Process, Sweep
 from toban.maintenance import repository
 from toban.maintenance.run import MaintenanceRun, RunState, StepOutcome, StepRecord
 from toban.maintenance.task import Finding, Severity
+from toban.state.backends import PostgresBackend
 
 NOW = datetime(2026, 3, 4, 3, 30, tzinfo=UTC)
 
@@ -76,3 +81,45 @@ async def test_old_runs_are_deleted_and_those_that_go_on_are_not(state):
         return [it.task for it in repository.runs(connection, 10)]
 
     assert await state.transaction(work) == ["vacuum"]
+
+
+@pytest.fixture
+def copies(postgres, clock, tmp_path):
+    """Return what starts a copy of toban on one PostgreSQL: an SQLite database belongs to one process."""
+    name = f"copies_{abs(hash(str(tmp_path)))}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    Sweep.done, Sweep.cleaned, Sweep.stuck, Sweep.before = [], [], set(), lambda room: None
+    return lambda: Process(tmp_path, clock, Sweep(rooms=("hall",)), backend=PostgresBackend(postgres.address(name)))
+
+
+async def test_of_two_copies_one_runs_what_is_due(copies, clock):
+    one, other = copies(), copies()
+    for day in range(3, 13):
+        clock.set(NOW.replace(day=day, hour=3, minute=0))
+        Sweep.done.clear()
+        await asyncio.gather(one.service.once(), other.service.once())
+        await asyncio.gather(one.service.settled(), other.service.settled())
+        assert Sweep.done == ["hall"]
+    runs = await one.runs()
+    assert [it.due.day for it in runs] == list(range(3, 13))
+    assert {it.state for it in runs} == {RunState.SUCCEEDED}
+    await one.close()
+    await other.close()
+
+
+async def test_a_copy_ends_the_run_of_one_that_has_died_and_not_that_of_one_that_lives(copies, clock):
+    survivor = copies()
+    dead = run_of("sweep", None, "the dead")
+    await survivor.state.transaction(lambda connection: repository.add_run(connection, dead))
+    clock.set(NOW + timedelta(seconds=59))
+    await survivor.service.once()
+    assert [it.state for it in await survivor.runs()] == [RunState.RUNNING]
+    clock.set(NOW + timedelta(seconds=61))
+    await survivor.service.once()
+    run = (await survivor.runs())[0]
+    assert (run.state, run.text) == (
+        RunState.INTERRUPTED,
+        "toban ended while it ran: vacuum order_line may be half done",
+    )
+    await survivor.service.settled()
+    await survivor.close()

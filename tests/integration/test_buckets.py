@@ -1,68 +1,38 @@
 """Buckets at a server that speaks S3 and checks signatures with AWS's own library (moto)."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import boto3
-import httpx2
 import pytest
 from pydantic import ValidationError
 
 from tests.fake_http import FakeService, ReceivedRequest, Reply, broken, busy, half, reset, says
 from tests.fakes import FakeClock
 from tests.integration.scraping import collector_tools, open_scraper
-from toban.collect.collectors.files import s3
+from tests.s3_server import Storage, s3_server
 from toban.collect.collectors.files.files import Files
-from toban.collect.collectors.files.s3 import Bucket
-from toban.core.errors import CollectError
-from toban.demo.servers import free_port, wait_until_listening
+from toban.core import s3
+from toban.core.s3 import S3Bucket
 
 MANY = 1_203
 """Objects beneath `assets/`: more than one page of a listing."""
 
 
-@dataclass(frozen=True)
-class Storage:
-    """A server, and a key that may read."""
-
-    url: str
-    key: str
-    secret: str
-
-
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """A server with a bucket; who shows no right signature is refused."""
-    port, folder = free_port(), tmp_path_factory.mktemp("moto")
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "1000000"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-    try:
-        wait_until_listening(port, process, folder / "log")
-        shown = {"aws_access_key_id": "setup", "aws_secret_access_key": "setup", "region_name": "us-east-1"}
-        iam = boto3.client("iam", endpoint_url=url, **shown)
-        iam.create_user(UserName="toban")
-        allow = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
-        iam.put_user_policy(UserName="toban", PolicyName="read", PolicyDocument=allow)
-        key = iam.create_access_key(UserName="toban")["AccessKey"]
-        storage = boto3.client("s3", endpoint_url=url, **shown)
-        storage.create_bucket(Bucket="shop-assets")
-        for number in range(MANY):
-            storage.put_object(
-                Bucket="shop-assets", Key=f"assets/{number:05} ä+&.jpg", Body=b"12345", ContentType="image/jpeg"
-            )
-        storage.put_object(Bucket="shop-assets", Key="other", Body=b"1", ContentType="text/html")
-        httpx2.post(f"{url}/moto-api/reset-auth", content="0").raise_for_status()
-        yield Storage(url, key["AccessKeyId"], key["SecretAccessKey"])
-    finally:
-        process.kill()
-        process.wait()
+    """A server with a bucket of many objects."""
+    with s3_server(tmp_path_factory.mktemp("moto"), fill) as storage:
+        yield storage
+
+
+def fill(storage) -> None:
+    storage.create_bucket(Bucket="shop-assets")
+    for number in range(MANY):
+        storage.put_object(
+            Bucket="shop-assets", Key=f"assets/{number:05} ä+&.jpg", Body=b"12345", ContentType="image/jpeg"
+        )
+    storage.put_object(Bucket="shop-assets", Key="other", Body=b"1", ContentType="text/html")
 
 
 @pytest.fixture
@@ -234,7 +204,7 @@ def test_the_signature_of_amazons_example_is_reproduced():
     """
     https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, "GET Bucket (List Objects)".
     """
-    bucket = Bucket.model_validate(
+    bucket = S3Bucket.model_validate(
         {
             "name": "x",
             "region": "us-east-1",
@@ -245,5 +215,5 @@ def test_the_signature_of_amazons_example_is_reproduced():
     url = "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
     found = s3.signed_headers(bucket, "GET", url, datetime(2013, 5, 24, tzinfo=UTC))
     assert found["authorization"].endswith("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
-    with pytest.raises(CollectError):
-        s3.parse_listing(b"<", "x")
+    with pytest.raises(ValueError, match="the response is no listing"):
+        s3.parse_listing(b"<")

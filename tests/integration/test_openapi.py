@@ -1,7 +1,7 @@
 """The OpenAPI document of toban's own API, against the routes and the responses of a running toban."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,6 +15,9 @@ PARAMETERS = {
     "/api/incidents/report": {"id": "1", "language": "ja"},
     "/api/oncall": {"at": "2026-08-10T18:00:00+09:00", "days": "3"},
     "/api/runbooks/run": {"id": "1"},
+    "/api/maintenance/run": {"id": "1"},
+    "/api/maintenance/missing": {"task": "metrics_retention"},
+    "/api/backtests": {"id": "1"},
     "/api/logs": {"level": "info", "limit": "5"},
     "/api/boards/board": {"name": "commerce"},
     "/api/queries/describe": {"queries": '["sum(up)", "rate("]', "from": "now-1h", "to": "now"},
@@ -62,6 +65,11 @@ def program(tmp_path_factory):
         assert program.post("/api/oncall/override", json.dumps(override).encode())[0] == 200
         started = {"runbook": "application_down", "dry": True}
         assert program.post("/api/runbooks/start", json.dumps(started).encode())[0] == 200
+        dry = {"task": "metrics_retention", "dry": True}
+        assert program.post("/api/maintenance/start", json.dumps(dry).encode())[0] == 200
+        now = datetime.now(UTC)
+        backtest = {"rule": "always", "begins": (now - timedelta(hours=1)).isoformat(), "ends": now.isoformat()}
+        assert program.post("/api/backtests/start", json.dumps(backtest).encode())[0] == 200
         assert program.run("token", "add", "ci", "--scope", "push", "--expires", "30d").returncode == 0
         yield program
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests import servers
-from tests.integration.maintenance_tools import tools_for
+from tests.maintenance_tools import tools_for
 from toban.core.errors import ActionError
 from toban.maintenance import postgres_advice, postgres_indexes
 from toban.maintenance.task import Finding, Step, StepContext, TaskTools

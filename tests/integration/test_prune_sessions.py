@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests import servers
-from tests.integration.maintenance_tools import act, cancel_at_first_progress, names, perform, tools_for
+from tests.maintenance_tools import act, cancel_at_first_progress, names, perform, tools_for
 from tests.vendure import Vendure, vendure
 from toban.core.errors import ActionError
 from toban.maintenance.run import StepOutcome

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from tests import servers
 from tests.fakes import FakeClock
-from tests.integration.maintenance_tools import act, names, perform, tools_for
+from tests.maintenance_tools import act, names, perform, tools_for
 from tests.upstash import QUOTA, upstash
 from toban.core.errors import TobanError
 from toban.maintenance import redis_keys

@@ -59,6 +59,9 @@ RUNBOOK_COMMANDS = ("start", "approve", "refuse", "tick", "stop", "resume")
 CHANGING = {
     *(f"/api/oncall/{command}" for command in ON_CALL_COMMANDS),
     *(f"/api/runbooks/{command}" for command in RUNBOOK_COMMANDS),
+    "/api/review/propose",
+    "/api/backtests/start",
+    "/api/backtests/cancel",
     "/api/incidents/declare",
     *(f"/api/incidents/{command}" for command in INCIDENT_COMMANDS),
     "/api/alerts/acknowledge",
@@ -75,6 +78,9 @@ CHANGING = {
 CHANGING_FORMS = {
     *(f"/oncall/act/{command}" for command in ON_CALL_COMMANDS),
     *(f"/runbooks/act/{command}" for command in RUNBOOK_COMMANDS),
+    "/review/act/propose",
+    "/backtests/act/start",
+    "/backtests/act/cancel",
     "/incidents/declare",
     *(f"/incidents/act/{command}" for command in INCIDENT_COMMANDS),
     "/alerts/acknowledge",

@@ -158,6 +158,7 @@ def test_each_plugin_says_what_it_was_tried_against(section):
 
 
 VALUES = {
+    "BACKUP_PUBLIC_KEY": "age1p9m2qraf2a83k7yky4zz69pmyaa4s0tz2xpy7tdyvgjel2pr2c3s25t08u",
     "REDIS_URL": "redis://cache:6379",
     "ROTA_ICS_URL": "https://calendar.example/rota.ics",
     "SENTRY_DSN": "https://key@sentry.io/1",

@@ -11,6 +11,10 @@ import pytest
     [
         ("import toban.cli.program", ["numpy", "pydantic", "sqlalchemy", "starlette", "structlog", "httpx2"]),
         ("import toban.cli.commands.status", ["numpy", "pydantic", "sqlalchemy", "starlette", "structlog", "httpx2"]),
+        (
+            "from toban.maintenance.settings import all_tasks; all_tasks({})",
+            ["psycopg", "redis", "alembic", "cryptography", "opentelemetry", "google.protobuf"],
+        ),
         ("import toban.daemon", ["psycopg", "redis", "alembic", "cryptography", "opentelemetry", "google.protobuf"]),
     ],
 )

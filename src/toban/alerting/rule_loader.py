@@ -7,11 +7,13 @@ from functools import cache
 from importlib.resources import files
 
 from toban.alerting.promql_query import PROMQL_PARSERS, QueryParser
+from toban.alerting.rule_change import changed_rule
 from toban.alerting.rule_engines import RuleEngineName
-from toban.alerting.rule_file import RuleGroup, merge_groups, parse_rule_file
-from toban.alerting.settings import AlertingSettings
-from toban.core.errors import SettingsError
+from toban.alerting.rule_file import AlertRule, Rule, RuleGroup, merge_groups, parse_rule_file
+from toban.alerting.settings import AlertingSettings, RuleOverride
+from toban.core.errors import InvalidCommandError, SettingsError
 from toban.core.paths import matching_files, read_text
+from toban.core.replay import RuleChange
 
 
 def load_groups(
@@ -37,7 +39,7 @@ def load_groups(
             mistakes.append(f"alerting.without: unknown rule {name!r}: {remedy}")
     if mistakes:
         raise SettingsError("\n".join(mistakes))
-    return merge_groups(_without(shipped, settings.without), own)
+    return _overridden(merge_groups(_without(shipped, settings.without), own), settings.overrides)
 
 
 @cache
@@ -74,3 +76,30 @@ def load_rule_files(
 
 def _without(groups: Sequence[RuleGroup], names: Sequence[str]) -> list[RuleGroup]:
     return [replace(it, rules=tuple(rule for rule in it.rules if rule.name not in names)) for it in groups]
+
+
+def _overridden(groups: Sequence[RuleGroup], overrides: Mapping[str, RuleOverride]) -> list[RuleGroup]:
+    """Return rules with the limits of the settings. Raises ``SettingsError`` for rules that can't have them."""
+    known = [rule.name for group in groups for rule in group.alerts]
+    mistakes = []
+    for name in overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            mistakes.append(
+                f"alerting.overrides: unknown rule {name!r}" + (f": did you mean {near[0]}?" if near else "")
+            )
+
+    def overridden(rule: Rule) -> Rule:
+        if not isinstance(rule, AlertRule) or rule.name not in overrides:
+            return rule
+        override = overrides[rule.name]
+        try:
+            return changed_rule(rule, RuleChange(override.limit, override.for_))
+        except InvalidCommandError as error:
+            mistakes.append(f"alerting.overrides.{error}: write a rule of your own with this name")
+            return rule
+
+    found = [replace(it, rules=tuple(map(overridden, it.rules))) for it in groups]
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return found

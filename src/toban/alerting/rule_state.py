@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from toban.alerting import recorded_series
 from toban.alerting.rule_file import AlertRule, RecordingRule, Rule, RuleGroup
+from toban.core.query_result import DataPresence
+
+STARTUP_PERIOD: Final = timedelta(minutes=10)
+"""How long after a start data may be missing only because toban was not running."""
 
 
 class RuleHealth(StrEnum):
@@ -28,6 +33,21 @@ class RuleHealth(StrEnum):
     def is_ok(self) -> bool:
         """Whether it is healthy."""
         return self in {RuleHealth.UNKNOWN, RuleHealth.OK, RuleHealth.INACTIVE}
+
+
+def health_without_result(presence: DataPresence, *, had_data: bool, is_startup: bool, is_firing: bool) -> RuleHealth:
+    """
+    Return the health of a rule whose result is empty, by how much of its data is there.
+
+    ``had_data`` is whether it has ever had data, ``is_startup`` whether toban started less than `STARTUP_PERIOD` ago,
+    ``is_firing`` whether one of its alerts fires. Without data its alerts stay as they are.
+    """
+    if presence is DataPresence.PRESENT:
+        return RuleHealth.OK
+    if presence is DataPresence.NO_INCREASE:
+        # A missing counter has counted nothing; but just after a start it may not exist yet.
+        return RuleHealth.NO_DATA if is_startup and is_firing else RuleHealth.OK
+    return RuleHealth.NO_DATA if had_data else RuleHealth.INACTIVE
 
 
 @dataclass(frozen=True, slots=True)

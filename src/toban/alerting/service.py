@@ -16,7 +16,14 @@ from toban.alerting.explanation import RuleExplanation
 from toban.alerting.report import EvaluationReport, GroupReport, RuleReport
 from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.alerting.rule_file import AlertRule, RecordingRule, RuleGroup
-from toban.alerting.rule_state import GroupState, LastEvaluation, RuleHealth, RuleState
+from toban.alerting.rule_state import (
+    STARTUP_PERIOD,
+    GroupState,
+    LastEvaluation,
+    RuleHealth,
+    RuleState,
+    health_without_result,
+)
 from toban.alerting.states import EXTERNAL_KEY, RuleResult, resolve_all, step
 from toban.alerting.templating.template import NO_EXTERNAL, External
 from toban.core.alerts import Alert, AlertStatus
@@ -38,9 +45,6 @@ FAILURES: Final = counter("toban_rule_failures_total", "Failed evaluations of a 
 SECONDS: Final = gauge(
     "toban_rule_group_duration_seconds", "Duration of a rule group's last evaluation.", "seconds", labels=("group",)
 )
-
-STARTUP_PERIOD: Final = timedelta(minutes=10)
-"""How long after a start data may be missing only because toban was not running."""
 
 SELF_INTERVAL: Final = timedelta(seconds=15)
 """The interval at which toban evaluates itself."""
@@ -294,20 +298,18 @@ class EvaluationService:
     async def _health(self, rule: AlertRule, presence: DataPresence, now: datetime) -> RuleHealth:
         """Return the health of a rule whose result is empty."""
         is_startup = now - self._started < STARTUP_PERIOD
-        if presence is DataPresence.PRESENT:
-            if rule.key not in self._with_data:
-                await self._record_data(rule.key, now)
-            return RuleHealth.OK
-        if presence is DataPresence.NO_INCREASE:
-            # A missing counter has counted nothing; but just after a start it may not exist yet.
-            is_firing = any(it.alert.status is AlertStatus.FIRING for it in self.store.of(rule.key).values())
-            return RuleHealth.NO_DATA if is_startup and is_firing else RuleHealth.OK
-        if rule.key not in self._with_data:
-            return RuleHealth.INACTIVE
-        if is_startup and self._removed_targets:
+        health = health_without_result(
+            presence,
+            had_data=rule.key in self._with_data,
+            is_startup=is_startup,
+            is_firing=any(it.alert.status is AlertStatus.FIRING for it in self.store.of(rule.key).values()),
+        )
+        if presence is DataPresence.PRESENT and rule.key not in self._with_data:
+            await self._record_data(rule.key, now)
+        if presence is DataPresence.MISSING and health is RuleHealth.NO_DATA and is_startup and self._removed_targets:
             await self._record_data(rule.key, None)
             return RuleHealth.INACTIVE
-        return RuleHealth.NO_DATA
+        return health
 
     async def _record_data(self, key: str, at: datetime | None) -> None:
         if at:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from itertools import count, groupby, pairwise
 from typing import Final
 
-from toban.cli.formatting import Segment, cut_text, text_width
+from toban.cli.formatting import Segment
+from toban.core.terminal_columns import cut_text, text_width
 from toban.core.terminal_escapes import escape_line
 
 MAX_SERIES: Final = 8

@@ -166,7 +166,7 @@ def _connection(data: Path | None, timeout: float) -> tuple[http.client.HTTPConn
             raise SettingsError(invalid)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         return kind(parts.hostname, parts.port, timeout=timeout), redact_url(url)
-    socket_file = (data or _configured_data()) / SOCKET
+    socket_file = (data or configured_data()) / SOCKET
     return _Local(socket_file, timeout), str(socket_file)
 
 
@@ -178,7 +178,7 @@ def current_user() -> str:
         return "somebody"
 
 
-def _configured_data() -> Path:
+def configured_data() -> Path:
     """Return the data folder, read without all of the settings: loading them takes longer than a command."""
     named = given_value("config") or os.environ.get("TOBAN_CONFIG")
     path = Path(named or CONFIGURATION)

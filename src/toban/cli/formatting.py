@@ -1,13 +1,13 @@
 """Responses as text for a terminal."""
 
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias
 
 import click
 
 from toban.core.labels import Labels
+from toban.core.terminal_columns import align_columns
 from toban.core.terminal_escapes import escape_controls, escape_line
 
 Segment: TypeAlias = tuple[str, str]
@@ -147,30 +147,6 @@ def query_notes(found: Mapping[str, Any]) -> list[str]:
 
 def _mark(up: bool) -> str:
     return "●" if up else "▲"
-
-
-def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Align cells in columns, each row on one line."""
-    table = [tuple(escape_line(cell) for cell in row) for row in rows]
-    widths = [max(map(text_width, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(cell + " " * (width - text_width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
-
-
-def text_width(text: str) -> int:
-    """Return how many columns a text takes: a Japanese character takes two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def cut_text(text: str, columns: int, end: str = "…") -> str:
-    """Return a text that takes so many columns at most."""
-    if text_width(text) <= columns:
-        return text
-    while text and text_width(text) + len(end) > columns:
-        text = text[:-1]
-    return text + end
 
 
 def echo(text: str, *, err: bool = False) -> None:

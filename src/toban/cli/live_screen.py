@@ -14,7 +14,8 @@ from typing import Final, NoReturn, Self
 
 import click
 
-from toban.cli.formatting import cut_text, echo_control
+from toban.cli.formatting import echo_control
+from toban.core.terminal_columns import cut_text
 from toban.core.terminal_escapes import escape_line
 
 # What a terminal draws between the two is shown at once (synchronized output); one that knows neither ignores them.

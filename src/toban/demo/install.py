@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from toban.demo.servers import DemoError, child_options
+from toban.core.child_process import child_options
+from toban.demo.servers import DemoError
 
 STORE: Final = Path(__file__).parent / "store"
 """The shop's own files."""

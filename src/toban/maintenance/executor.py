@@ -16,7 +16,7 @@ from toban.core.ports import Clock
 from toban.maintenance import repository
 from toban.maintenance.decisions import Conditions, reason_to_stop
 from toban.maintenance.run import MaintenanceRun, RunState, StepOutcome, StepRecord
-from toban.maintenance.task import StepContext, StepResult, StepSkippedError, Task, TaskPlan, TaskTools
+from toban.maintenance.task import StepContext, StepFailedError, StepResult, StepSkippedError, Task, TaskPlan, TaskTools
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
@@ -143,6 +143,9 @@ class Execution:
                 failures = 0
             except StepSkippedError as error:
                 result, outcome = StepResult(str(error)), StepOutcome.SKIPPED
+            except StepFailedError as error:
+                result, outcome = error.result, StepOutcome.FAILED
+                failures += 1
             except TobanError as error:
                 result, outcome = StepResult(str(error)), StepOutcome.FAILED
                 failures += 1

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from psycopg.sql import SQL, Composed, Identifier
-
 from toban.maintenance.task import StepSkippedError, TaskTools
 from toban.shop.admin_database import AdminDatabase, AdminError
 from toban.shop.settings import ShopSettings
@@ -25,11 +23,6 @@ def not_configured(settings: ShopSettings) -> str:
     return "" if settings.database_admin else NO_ADDRESS
 
 
-def qualified(schema: str, name: str) -> Composed:
-    """Return the quoted name of a table or an index."""
-    return SQL(".").join([Identifier(schema), Identifier(name)])
-
-
 async def server(tools: TaskTools) -> tuple[int, str]:
     """Return the server's version, as ``180006``, and the role that acts. Raises ``ActionError``."""
     (row,) = await tools.database.execute(VERSION)
@@ -37,7 +30,7 @@ async def server(tools: TaskTools) -> tuple[int, str]:
 
 
 async def maintain(
-    tools: TaskTools, statement: Composed, progress: Callable[[AdminDatabase], Awaitable[None]] | None = None
+    tools: TaskTools, statement: str, progress: Callable[[AdminDatabase], Awaitable[None]] | None = None
 ) -> Sequence[str]:
     """
     Run a statement outside of a transaction, and return the notices of PostgreSQL.

@@ -1,5 +1,6 @@
 """The section `maintenance` of toban.yaml: tasks by name."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 
@@ -13,14 +14,17 @@ def _kind_by_key(value: object) -> object:
     """Return tasks as they are written; one whose name is a kind needs no ``kind``, and no settings."""
     if not isinstance(value, Mapping):
         return value
+    return named_by_key({name: _with_kind(str(name), it) for name, it in value.items()})
+
+
+def _with_kind(name: str, written: object) -> object:
     kinds = TASKS.names()
-    written = {name: {} if it is None and name in kinds else it for name, it in value.items()}
-    return named_by_key(
-        {
-            name: {"kind": name, **it} if name in kinds and isinstance(it, Mapping) else it
-            for name, it in written.items()
-        }
-    )
+    written = {} if written is None and name in kinds else written
+    if not isinstance(written, Mapping) or "kind" in written:
+        return written
+    if difflib.get_close_matches(name, kinds, 1):
+        TASKS.check(name)  # what is nearly a kind is a mistake in writing: this says which one is meant
+    return {"kind": name, **written} if name in kinds else written
 
 
 TaskSettings: TypeAlias = Annotated[dict[str, Annotated[Task, TASKS]], BeforeValidator(_kind_by_key)]

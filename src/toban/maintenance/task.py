@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import httpx2
 
 from toban.core.config_types import Duration
-from toban.core.errors import TobanError
+from toban.core.errors import ActionError, TobanError
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock, InstantQueryEngine, RetainedStore
 from toban.core.samples import MetricFamily
@@ -115,6 +115,16 @@ class ReportOrder:
 
 class StepSkippedError(TobanError):
     """A step must not be done just now; the next run looks again. The message says why."""
+
+
+class StepFailedError(ActionError):
+    """A step has failed, and knows why: with what it has found, and the values of the task's metrics."""
+
+    def __init__(
+        self, message: str, findings: Sequence[Finding] = (), figures: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.result = StepResult(message, findings, figures or {})
 
 
 @dataclass(frozen=True, slots=True)

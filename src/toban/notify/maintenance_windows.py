@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, takewhile
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from toban.core.item_isolation import NOT_ISOLATED, ItemIsolation
@@ -10,6 +12,9 @@ from toban.core.matcher_syntax import parse_matchers
 from toban.core.matchers import Matcher
 from toban.core.schedule import next_occurrence, occurrences
 from toban.notify.settings import NotifySettings, Window
+
+MAX_OCCURRENCES: Final = 5_000
+"""How often a window may open between two times; what comes after that is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,14 @@ class MaintenanceWindows:
                 if starts is not None:
                     found.append(OpenWindow(window.name, starts, starts + window.lasts, matchers))
         return found
+
+    def between(self, begins: datetime, ends: datetime) -> list[tuple[datetime, datetime]]:
+        """Return when windows were open between two times, each with its beginning and end, by their beginnings."""
+        found = []
+        for window, zone, _ in self._windows:
+            times = takewhile(lambda at: at < ends, occurrences(window.cron, zone, begins - window.lasts))
+            found += [(at, at + window.lasts) for at in islice(times, MAX_OCCURRENCES)]
+        return sorted(found)
 
     def next_change(self, now: datetime, isolation: ItemIsolation = NOT_ISOLATED) -> datetime | None:
         """Return when a window opens or closes next."""

@@ -9,13 +9,15 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection
 
 from toban.core import input_limits
-from toban.core.actor import Actor
+from toban.core.actor import TOBAN, Actor
+from toban.core.acts import TOPIC as ACT_TOPIC
+from toban.core.acts import Act
 from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.matchers import Matcher
 from toban.core.ports import Clock
 from toban.notify import repository
 from toban.notify.silences import Silence
-from toban.state import audit_log
+from toban.state import audit_log, event_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 
@@ -126,7 +128,11 @@ class SilenceCommands:
         if repository.many_silences(connection, now) >= input_limits.SILENCES:
             raise InvalidCommandError(f"there are {input_limits.SILENCES} silences already: expire some of them first")
         begun = replace(silence, starts=max(silence.starts, now))
-        return self._save(connection, begun, actor, "created a silence")
+        saved = self._save(connection, begun, actor, "created a silence")
+        if saved.comment and actor.via != TOBAN.via:
+            act = Act("silence", now, actor.name, matchers=(saved.matchers_text(),))
+            event_log.append(connection, ACT_TOPIC, act.as_dict(), now)
+        return saved
 
     @staticmethod
     def _save(connection: Connection, silence: Silence, actor: Actor, action: str) -> Silence:

@@ -24,11 +24,11 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the columns from ``numbers`` on hold numbers."""
+    """A table; the columns that are not ``texts``, by their places, hold numbers."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-    numbers: int = 1
+    texts: frozenset[int] = frozenset({0})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,19 @@ import structlog
 from toban.core.deploys import Deploy
 from toban.core.errors import TobanError
 from toban.core.ports import Clock, QueryEngine
-from toban.core.samples import milliseconds
+from toban.core.samples import MetricFamily, milliseconds
 from toban.health.capacity import Forecast, forecasts
 from toban.health.sales import Day, SalesReport
 from toban.incidents.incident import Incident
 from toban.incidents.incident_report import time_to_acknowledge, time_to_resolve
 from toban.maintenance.run import DONE, MaintenanceRun, RunState
 from toban.maintenance.task import Severity
+from toban.maintenance.tasks.restore_drill import RPO, RTO
 from toban.reports.period import Period, Span, midnight
 from toban.reports.report import (
     Audience,
     Availability,
+    BackupLine,
     Comparison,
     DeployLine,
     ForecastLine,
@@ -29,9 +31,11 @@ from toban.reports.report import (
     PaymentLine,
     Report,
     SalesSection,
+    ServiceLevelLine,
     Slot,
     SpeedLine,
 )
+from toban.review.error_budget import ErrorBudget
 
 log = structlog.get_logger("toban.reports")
 T = TypeVar("T")
@@ -39,6 +43,9 @@ T = TypeVar("T")
 DAY: Final = timedelta(days=1)
 OPERATIONS: Final = 8
 """How many operations of the shop are listed, those with the most requests."""
+DRILL: Final = "restore_drill"
+DRILLS: Final = timedelta(days=62)
+"""How long before the end of a span a drill counts: most shops run one a month."""
 SPEED_LIMIT: Final = timedelta(seconds=20)
 """How long a query over the whole span may take."""
 
@@ -69,6 +76,8 @@ class ReportSources:
     incidents: Callable[[datetime, datetime], Awaitable[Sequence[Incident]]]
     deploys: Callable[[datetime, datetime], Awaitable[Sequence[Deploy]]]
     maintenance: Callable[[datetime, datetime], Awaitable[Sequence[MaintenanceRun]]]
+    budgets: Callable[[], Awaitable[Sequence[ErrorBudget]]]
+    """Returns the error budgets of the service levels as they are now."""
 
 
 class ReportBuilder:
@@ -96,8 +105,10 @@ class ReportBuilder:
             availability=await section("availability", self._availability(span)),
             sales=await section("sales", self._sales(span)),
             incidents=await section("incidents", self._incidents(span)) or (),
+            levels=await section("levels", self._levels()) or (),
             payments=await section("payments", self._payments(span)) or (),
             speed=await section("speed", self._speed(span)) or (),
+            backup=await section("backup", self._backup(span)),
             maintenance=await section("maintenance", self._maintenance(span)) or (),
             deploys=await section("deploys", self._deploys(span)) or (),
             forecasts=await section("forecasts", self._forecasts()) or (),
@@ -158,6 +169,18 @@ class ReportBuilder:
             for it in sorted(found, key=lambda it: it.starts)
         ]
 
+    async def _levels(self) -> list[ServiceLevelLine]:
+        return [
+            ServiceLevelLine(
+                it.level.name,
+                1 - float(it.level.budget),
+                None if it.ratio is None else 1 - it.ratio,
+                None if it.outside_planned is None else 1 - it.outside_planned,
+                it.left,
+            )
+            for it in await self._sources.budgets()
+        ]
+
     async def _payments(self, span: Span) -> list[PaymentLine]:
         now, before = await self._failed_payments(span), await self._failed_payments(span.before())
         lines = []
@@ -201,6 +224,20 @@ class ReportBuilder:
         for run in await self._sources.maintenance(span.begins, span.ends):
             runs.setdefault(run.task, []).append(run)
         return [_maintenance_line(task, own) for task, own in sorted(runs.items())]
+
+    async def _backup(self, span: Span) -> BackupLine | None:
+        """Return the last restore drill before the end of a span; none where none was run lately."""
+        runs = await self._sources.maintenance(span.ends - DRILLS, span.ends)
+        drills = [it for it in runs if it.kind == DRILL and it.ended and not it.is_dry]
+        if not drills:
+            return None
+        last = max(drills, key=lambda it: it.started)
+
+        def measured(family: MetricFamily) -> timedelta | None:
+            value = last.figures.get(family.name)
+            return None if value is None else timedelta(seconds=value)
+
+        return BackupLine(last.started, last.state is RunState.SUCCEEDED, last.text, measured(RPO), measured(RTO))
 
     async def _deploys(self, span: Span) -> list[DeployLine]:
         found = await self._sources.deploys(span.begins, span.ends)

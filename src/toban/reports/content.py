@@ -10,7 +10,16 @@ from toban.core.number_format import MISSING, Unit, format_money, format_value
 from toban.reports.bar_chart import BarChart
 from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
 from toban.reports.period import Period, Span
-from toban.reports.report import Audience, Comparison, ForecastLine, IncidentLine, Report, SalesSection, Slot
+from toban.reports.report import (
+    Audience,
+    BackupLine,
+    Comparison,
+    ForecastLine,
+    IncidentLine,
+    Report,
+    SalesSection,
+    Slot,
+)
 
 FORECASTS: Final = 5
 """How many resources are listed."""
@@ -59,12 +68,18 @@ class Writer:
             yield from self._sales(report.sales)
         yield Heading(say["incidents"])
         yield from self._incidents()
+        if report.levels:
+            yield Heading(say["levels"])
+            yield self._levels()
         if report.payments:
             yield Heading(say["payments"])
             yield self._payments()
         if report.speed:
             yield Heading(say["speed"])
             yield self._speed()
+        if report.backup:
+            yield Heading(say["backups"])
+            yield Paragraph(self._backup(report.backup))
         yield from self._outlook()
         if report.audience is Audience.ENGINEER:
             yield from self._engineering()
@@ -94,13 +109,10 @@ class Writer:
 
     def _sales(self, sales: SalesSection) -> Iterator[Block]:
         say, span = self._say, self._report.span
-        headings = ["", self._span(span), say["before"], say["change"], say["year-before"], say["change"]]
-        rows = [self._compared(say["orders"], sales.orders, "")]
-        rows += [
-            self._compared(say["revenue"].format(currency=currency), it, currency)
-            for currency, it in sales.revenue.items()
-        ]
-        yield Table(headings, rows)
+        compared = [sales.orders, *sales.revenue.values()]
+        rows = [say["orders"], *(say["revenue"].format(currency=it) for it in sales.revenue)]
+        columns = [["", *rows], *self._against(compared, list(sales.revenue), span)]
+        yield Table([it[0] for it in columns], list(zip(*(it[1:] for it in columns), strict=True)))
         if best := sales.best:
             worst = sales.worst or best
             names = self._slot_name(sales.slots[0]), self._slot_name(sales.slots[-1])
@@ -114,20 +126,24 @@ class Writer:
             yield Chart(BarChart([it.orders for it in sales.slots], names, highest), text)
             yield Paragraph(text)
 
-    def _compared(self, name: str, it: Comparison, currency: str) -> list[str]:
-        def shown(value: float | None) -> str:
-            if value is None:
-                return MISSING
-            return self._money(value, currency) if currency else f"{value:,.0f}"
+    def _against(self, compared: Sequence[Comparison], currencies: Sequence[str], span: Span) -> Iterator[list[str]]:
+        """Yield the columns of a comparison with their headings; that of a year ago only where something is known."""
+        say = self._say
+        currency_of = ["", *currencies]
 
-        return [
-            name,
-            shown(it.value),
-            shown(it.before),
-            self._change(it.change(it.before)),
-            shown(it.year_before),
-            self._change(it.change(it.year_before)),
-        ]
+        def shown(values: Sequence[float | None]) -> list[str]:
+            pairs = zip(values, currency_of, strict=True)
+            return [
+                MISSING if value is None else self._money(value, currency) if currency else f"{value:,.0f}"
+                for value, currency in pairs
+            ]
+
+        yield [self._span(span), *shown([it.value for it in compared])]
+        yield [say["before"], *shown([it.before for it in compared])]
+        yield [say["change"], *(self._change(it.change(it.before)) for it in compared)]
+        if any(it.year_before is not None for it in compared):
+            yield [say["year-before"], *shown([it.year_before for it in compared])]
+            yield [say["change"], *(self._change(it.change(it.year_before)) for it in compared)]
 
     def _incidents(self) -> Iterator[Block]:
         say, found = self._say, self._report.incidents
@@ -135,7 +151,7 @@ class Writer:
             yield Paragraph(say["incidents-none"])
             return
         headings = ["", say["began"], say["lasted"], say["answered"], say["cost"]]
-        yield Table(headings, [self._incident(it) for it in found], numbers=2)
+        yield Table(headings, [self._incident(it) for it in found], frozenset({0, 1}))
         if still_open := sum(it.open_items for it in found):
             yield Paragraph(say["items-open"].format(count=still_open))
 
@@ -150,13 +166,25 @@ class Writer:
             self._cost(it.impact) if it.impact else MISSING,
         ]
 
+    def _levels(self) -> Table:
+        say = self._say
+
+        def shown(share: float | None, digits: int = 2) -> str:
+            return MISSING if share is None else self._percent(share, digits)
+
+        rows = [
+            [it.name, shown(it.target), shown(it.reached), shown(it.outside_planned), shown(it.left, 0)]
+            for it in self._report.levels
+        ]
+        return Table([say["level"], say["target"], say["reached"], say["outside-planned"], say["budget-left"]], rows)
+
     def _payments(self) -> Table:
         say = self._say
         rows = [
             [it.method, f"{it.failed:,.0f}", MISSING if it.before is None else f"{it.before:,.0f}", it.error]
             for it in self._report.payments
         ]
-        return Table([say["method"], say["failed"], say["before"], say["error"]], rows)
+        return Table([say["method"], say["failed"], say["before"], say["error"]], rows, frozenset({0, 3}))
 
     def _speed(self) -> Table:
         say = self._say
@@ -172,6 +200,17 @@ class Writer:
         ]
         return Table([say["operation"], say["requests"], say["median"], say["p95"], say["p95-before"]], rows)
 
+    def _backup(self, it: BackupLine) -> str:
+        """Return whether a backup was proved, in one sentence."""
+        say = self._say
+        if not it.is_proved:
+            return say["backup-failed"].format(at=self._time(it.at), reason=it.text)
+        return say["backup-proved"].format(
+            at=self._time(it.at),
+            restored=MISSING if it.restored is None else self._length(it.restored.total_seconds()),
+            lost=MISSING if it.lost is None else self._length(it.lost.total_seconds()),
+        )
+
     def _outlook(self) -> Iterator[Block]:
         """Yield what is full soon; engineers read of the fullest resources in any case."""
         report, say = self._report, self._say
@@ -181,7 +220,7 @@ class Writer:
             return
         yield Heading(say["outlook"])
         rows = [[self._resource(it), self._percent(it.share, 0), self._full(it)] for it in shown]
-        yield Table(["", say["used"], say["full"]], rows)
+        yield Table(["", say["used"], say["full"]], rows, frozenset({0, 2}))
 
     def _resource(self, it: ForecastLine) -> str:
         key, _, name = it.resource.partition(" ")
@@ -200,7 +239,7 @@ class Writer:
         if report.maintenance:
             yield Heading(say["maintenance"])
             rows = [[it.task, str(it.runs), str(it.failed), it.last] for it in report.maintenance]
-            yield Table([say["task"], say["runs"], say["failed"], say["last-run"]], rows)
+            yield Table([say["task"], say["runs"], say["failed"], say["last-run"]], rows, frozenset({0, 3}))
             if found := [f"{it.task}: {text}" for it in report.maintenance for text in it.findings[:FINDINGS]]:
                 yield Bullets(found)
         if report.deploys:
@@ -231,10 +270,10 @@ class Writer:
         return format_value(max(60.0, seconds), Unit.SECONDS) if seconds else "0 min"
 
     def _percent(self, share: float, digits: int) -> str:
-        return f"{share:.{digits}%}".replace("%", " %")
+        return f"{share:.{digits}%}".replace("%", "\u00a0%")
 
     def _change(self, change: float | None) -> str:
-        return MISSING if change is None else f"{change:+.0%}".replace("%", " %")
+        return MISSING if change is None else f"{change:+.0%}".replace("%", "\u00a0%")
 
     def _money(self, value: float, currency: str) -> str:
         """Return an amount in full digits, as in a table of accounts."""

@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 
 from toban.core.message_catalogue import catalogue
 from toban.core.notification import Document
+from toban.core.terminal_columns import align_columns
 from toban.core.text_limits import is_web, one_line
 from toban.reports.bar_chart import HEIGHT, WIDTH
 from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
 from toban.reports.report import Report
 
 FONT: Final = "font-family:-apple-system,'Segoe UI',Roboto,'Hiragino Sans','Noto Sans JP',sans-serif"
+TEXT, NUMBER = "text-align:left", "text-align:right;white-space:nowrap"
 CELL: Final = "padding:4px 10px 4px 0;border-bottom:1px solid #d5dadf;vertical-align:top"
 
 
@@ -36,7 +38,7 @@ def _markdown(block: Block) -> str:
         return "\n".join(f"- {_escaped(it)}" for it in block.items)
     if isinstance(block, Chart):
         return f"```\n{block.chart.text()}\n```"
-    rule = ["---" if place < block.numbers else "---:" for place in range(len(block.headings))]
+    rule = ["---" if place in block.texts else "---:" for place in range(len(block.headings))]
     rows = [block.headings, *block.rows]
     lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
     return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
@@ -61,7 +63,7 @@ def as_text(content: Content) -> str:
         elif isinstance(block, Bullets):
             parts += [f"• {it}" for it in block.items]
         elif isinstance(block, Table):
-            parts += [" │ ".join(it for it in row) for row in [block.headings, *block.rows]]
+            parts += align_columns([block.headings, *block.rows])
         else:
             parts.append(block.text)
     return "\n".join([*parts, "", content.footer])
@@ -122,7 +124,7 @@ def _html_table(table: Table) -> str:
 
     def cells(row: list[str], tag: str) -> str:
         return "".join(
-            f'<{tag} align="{"left" if place < table.numbers else "right"}" style="{CELL}">{html.escape(it)}</{tag}>'
+            f'<{tag} style="{CELL};{TEXT if place in table.texts else NUMBER}">{html.escape(it)}</{tag}>'
             for place, it in enumerate(row)
         )
 

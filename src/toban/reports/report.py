@@ -127,6 +127,36 @@ class MaintenanceLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLevelLine:
+    """
+    A service level: its target and what was reached, as shares, over its own period until now.
+
+    ``left`` is the share of its error budget that is left, negative when it is overspent. What is not known is None.
+    """
+
+    name: str
+    target: float
+    reached: float | None
+    outside_planned: float | None
+    left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupLine:
+    """
+    What the last restore drill has found: whether it proved a backup, and what it measured.
+
+    ``lost`` is how much would have been lost (RPO), ``restored`` how long the restore took (RTO).
+    """
+
+    at: datetime
+    is_proved: bool
+    text: str
+    lost: timedelta | None
+    restored: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeployLine:
     """A deploy."""
 
@@ -162,8 +192,10 @@ class Report:
     availability: Availability | None = None
     sales: SalesSection | None = None
     incidents: Sequence[IncidentLine] = ()
+    levels: Sequence[ServiceLevelLine] = ()
     payments: Sequence[PaymentLine] = ()
     speed: Sequence[SpeedLine] = ()
+    backup: BackupLine | None = None
     maintenance: Sequence[MaintenanceLine] = ()
     deploys: Sequence[DeployLine] = ()
     forecasts: Sequence[ForecastLine] = ()

@@ -51,7 +51,7 @@ class ScheduledReport(Task):
     @classmethod
     def _with_schedule(cls, written: Any) -> Any:
         """Choose the schedule that suits the period."""
-        if isinstance(written, Mapping) and not written.get("cron") and written.get("period") in set(Period):
+        if isinstance(written, Mapping) and not written.get("cron") and written.get("period") in list(Period):
             return {**written, "cron": SCHEDULES[Period(written["period"])]}
         return written
 

@@ -3,21 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import AsyncConnection, Error
-from psycopg.errors import Diagnostic
-from psycopg.rows import dict_row
-from psycopg.sql import Composed
 from pydantic import SecretStr
 
 from toban.core.errors import ActionError
 
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Error
+    from psycopg.errors import Diagnostic
+
+# The driver costs some 8 MB: it is imported when something acts.
+
 CONNECT_TIMEOUT: Final = 5
 """Seconds to connect."""
 
+STATEMENT_SECONDS: Final = 10
 LIMITS: Final = (
-    "SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '1s'; SET LOCAL application_name = 'toban'"
+    "SET LOCAL statement_timeout = '{}s'; SET LOCAL lock_timeout = '1s'; SET LOCAL application_name = 'toban'"
 )
 """Nothing is set on the session: behind PgBouncer it would stay on a connection that the shop gets next."""
 
@@ -32,6 +35,11 @@ A timeout of the statement would leave half-built indexes behind; whoever runs i
 """
 PROGRESS_SECONDS: Final = 2.0
 """Seconds between two looks at how far a statement is."""
+
+
+def quoted(*names: str) -> str:
+    """Return the name of an object as SQL: its schema and its own name, or one name."""
+    return ".".join('"{}"'.format(name.replace('"', '""')) for name in names)
 
 
 class AdminError(ActionError):
@@ -49,7 +57,7 @@ class AdminDatabase:
         self._address = address
 
     async def maintain(
-        self, statement: Composed, progress: Callable[["AdminDatabase"], Awaitable[None]] | None = None
+        self, statement: str, progress: Callable[["AdminDatabase"], Awaitable[None]] | None = None
     ) -> Sequence[str]:
         """
         Run a statement outside of a transaction, like VACUUM, and return the notices of PostgreSQL.
@@ -57,6 +65,8 @@ class AdminDatabase:
         ``progress`` is called every two seconds meanwhile; what it raises does not end the statement. Cancelling
         cancels the statement. Raises ``AdminError`` in PostgreSQL's words.
         """
+        from psycopg import Error
+
         notices: list[str] = []
         watch: asyncio.Future[None] | None = None
         try:
@@ -65,7 +75,7 @@ class AdminDatabase:
                 await connection.execute(MAINTENANCE_LIMITS)
                 if progress:
                     watch = asyncio.ensure_future(self._watch(progress))
-                await connection.execute(statement)
+                await connection.execute(statement.encode())
         except Error as error:
             raise _error(error) from error
         finally:
@@ -81,18 +91,25 @@ class AdminDatabase:
             except ActionError:
                 continue  # how far it is can't be known just now; the statement goes on
 
-    async def execute(self, query: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Mapping[str, Any]]:
+    async def execute(
+        self, query: str, parameters: Mapping[str, Any] | None = None, *, seconds: int = STATEMENT_SECONDS
+    ) -> Sequence[Mapping[str, Any]]:
         """Run one statement and return its rows. Raises ``AdminError`` in PostgreSQL's words."""
+        from psycopg import Error
+
         try:
             async with self._connection() as connection, connection.transaction():
-                await connection.execute(LIMITS)
+                await connection.execute(LIMITS.format(seconds))
                 cursor = await connection.execute(query, parameters)
                 return await cursor.fetchall() if cursor.description else ()
         except Error as error:
             raise _error(error) from error
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
+    async def _connection(self) -> AsyncIterator["AsyncConnection[dict[str, Any]]"]:
+        from psycopg import AsyncConnection
+        from psycopg.rows import dict_row
+
         connection = await AsyncConnection.connect(
             self._address.get_secret_value(),
             autocommit=True,
@@ -106,12 +123,12 @@ class AdminDatabase:
             await connection.close()
 
 
-def _error(error: Error) -> AdminError:
+def _error(error: "Error") -> AdminError:
     code = error.sqlstate or ""
     lines = str(error).strip().splitlines()
     in_brackets = f" ({code})" if code else ""
     return AdminError(f"PostgreSQL: {lines[0] if lines else type(error).__name__}{in_brackets}", code)
 
 
-def _notice(notice: Diagnostic) -> str:
+def _notice(notice: "Diagnostic") -> str:
     return f"{notice.severity}: {notice.message_primary}"

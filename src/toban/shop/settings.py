@@ -1,6 +1,7 @@
 """The section `shop` of toban.yaml: the addresses of the shop's parts."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from toban.core import connection_urls
 from toban.core.config_types import Address, Secret, Section, Text, Zone, require_scheme
+from toban.shop.backup_settings import BackupSettings
 from toban.shop.fly import MACHINES_API
 
 ENVIRONMENT: Final = {
@@ -76,6 +78,11 @@ class ShopSettings(Section):
         Annotated[Secret, require_scheme("postgres", "postgresql"), AfterValidator(connection_urls.libpq_url)] | None
     ) = None
     """The same PostgreSQL with the role by which runbooks and maintenance act; without it, they don't."""
+
+    pg_bin: Path | None = None
+    """The folder of PostgreSQL's programs, like /usr/lib/postgresql/17/bin; by default those of the PATH."""
+
+    backups: BackupSettings | None = None
 
     redis: Annotated[Secret, require_scheme("redis", "rediss"), AfterValidator(connection_urls.redis_url)] | None = None
     """The shop's Redis, Valkey or Upstash: redis://… or rediss://… (TLS)."""

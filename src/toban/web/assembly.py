@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from toban.access.assembly import Access
 from toban.access.oidc import OidcProvider
 from toban.alerting.assembly import Alerting
+from toban.alerting.backtests import Backtests
 from toban.answers.assembly import Answers
 from toban.collect.service import CollectionService
 from toban.core.actor import Actor
@@ -28,6 +29,7 @@ from toban.maintenance.assembly import Maintenance
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
 from toban.reports.service import ReportService
+from toban.review.assembly import Review
 from toban.runbooks.assembly import Runbooks
 from toban.state.audit_report import recent_entries
 from toban.state.database import State
@@ -40,8 +42,10 @@ from toban.web.api.about import AboutApi
 from toban.web.api.access import AccessApi
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.audit import AuditApi
+from toban.web.api.backtests import BacktestsApi
 from toban.web.api.boards import BoardsApi
 from toban.web.api.deploys import DeploysApi
+from toban.web.api.firings import FiringsApi
 from toban.web.api.incidents import IncidentsApi
 from toban.web.api.logs import LogsApi
 from toban.web.api.maintenance import MaintenanceApi
@@ -50,10 +54,12 @@ from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
 from toban.web.api.reports import ReportsApi
+from toban.web.api.review import ReviewApi
 from toban.web.api.rules import RulesApi
 from toban.web.api.runbooks import RunbooksApi
 from toban.web.api.settings import SettingsApi
 from toban.web.api.silences import SilencesApi
+from toban.web.api.slo import SloApi
 from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.api.status_page import StatusPageApi
 from toban.web.application import application, metrics_alone
@@ -68,6 +74,7 @@ from toban.web.loki_tail import LokiTail
 from toban.web.pages.about import AboutPage
 from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.audit import AuditPage
+from toban.web.pages.backtests import BacktestsPages
 from toban.web.pages.boards import BoardsPages
 from toban.web.pages.channels import ChannelsPage
 from toban.web.pages.explore import ExplorePage
@@ -80,11 +87,13 @@ from toban.web.pages.passkeys import PasskeyPages
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.reports import ReportsPage
+from toban.web.pages.review import ReviewPage
 from toban.web.pages.rules import RulesPages
 from toban.web.pages.runbooks import RunbooksPages
 from toban.web.pages.settings import SettingsPage
 from toban.web.pages.sign_in import SignInPages
 from toban.web.pages.silences import SilencesPages
+from toban.web.pages.slo import SloPage
 from toban.web.pages.status_page import StatusPages
 from toban.web.pages.targets import TargetsPage
 from toban.web.pages.users import UsersPages
@@ -128,6 +137,8 @@ class Features:
     runbooks: Runbooks
     maintenance: Maintenance
     reports: ReportService
+    review: Review
+    backtests: Backtests
     answers: Answers
     deploys: DeployService
     github_secret: Callable[[], SecretStr | None]
@@ -205,6 +216,10 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     runbooks = RunbooksApi(it.runbooks.commands)
     maintenance = MaintenanceApi(it.maintenance.commands)
     reports = ReportsApi(it.reports)
+    slo = SloApi(it.review.levels)
+    review = ReviewApi(it.review.reviews, it.review.proposals)
+    firings = FiringsApi(it.review.firings, clock)
+    backtests = BacktestsApi(it.backtests, it.review.firings)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -226,6 +241,10 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         runbooks,
         maintenance,
         reports,
+        slo,
+        firings,
+        backtests,
+        review,
         deploys,
         AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
@@ -239,9 +258,12 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         RunbooksPages(runbooks),
         MaintenancePages(maintenance),
         ReportsPage(reports),
+        SloPage(slo),
+        ReviewPage(review),
+        BacktestsPages(backtests, clock),
         AlertsPages(alerts, it.queries, it.alerting.engines, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
-        RulesPages(rules, alerts),
+        RulesPages(rules, alerts, firings),
         TargetsPage(status),
         ChannelsPage(alerts),
         LogsPage(logs, clock),
@@ -296,6 +318,8 @@ def _versions(features: Features) -> dict[str, object]:
         "on_call": features.incidents.on_call.overrides,
         "runbooks": (features.runbooks.service.changes, features.runbooks.service.held),
         "maintenance": features.maintenance.service.changes,
+        "backtests": features.backtests.changes,
+        "firings": features.review.firings.changes,
         "deploys": features.deploys.last,
         LOGS: features.logs.pipeline.stored,
         "targets": [(it.name, it.state) for it in features.collection.targets()],

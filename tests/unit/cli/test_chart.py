@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toban.cli.chart import HEIGHT, MARKS, ChartSeries, ChartStyle, draw_chart, stdout_style
-from toban.cli.formatting import echo_segments, text_width
+from toban.cli.formatting import echo_segments
+from toban.core.terminal_columns import text_width
 
 START = datetime(2026, 1, 1, 6, tzinfo=UTC).timestamp()
 TIMES = [START + 60 * minute for minute in range(121)]

@@ -1,6 +1,7 @@
 """Formatting of results in a terminal."""
 
-from toban.cli.formatting import align_columns, format_result
+from toban.cli.formatting import format_result
+from toban.core.terminal_columns import align_columns
 
 
 def test_columns_are_aligned_in_japanese():

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from toban.cli import formatting
 from toban.cli.commands import alerts, logs
-from toban.cli.formatting import align_columns, echo, echo_bytes
+from toban.cli.formatting import echo, echo_bytes
 from toban.core.log_setup import _as_json, _as_text
+from toban.core.terminal_columns import align_columns
 from toban.core.terminal_escapes import CONTROL_CHARACTERS, escape_controls, escape_line
 
 COMMANDS = Path(formatting.__file__).parent

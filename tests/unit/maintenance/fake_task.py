@@ -21,9 +21,19 @@ from toban.maintenance.decisions import Conditions
 from toban.maintenance.executor import MaintenancePorts
 from toban.maintenance.run import MaintenanceRun
 from toban.maintenance.service import MaintenanceService
-from toban.maintenance.task import Finding, Severity, Step, StepContext, StepResult, Task, TaskPlan, TaskTools
+from toban.maintenance.task import (
+    Finding,
+    Severity,
+    Step,
+    StepContext,
+    StepFailedError,
+    StepResult,
+    Task,
+    TaskPlan,
+    TaskTools,
+)
 from toban.shop.connections import ShopConnections
-from toban.state.backends import SqliteBackend
+from toban.state.backends import SqliteBackend, StateBackend
 from toban.state.database import State
 
 PERSON = Actor("ann", "session")
@@ -65,6 +75,8 @@ class Sweep(Task):
             await asyncio.Event().wait()
         if step.name == "attic":
             raise ActionError("no ladder")
+        if step.name == "cellar":
+            raise StepFailedError("it is flooded", [Finding("water", "a foot of it")], {FOUND.name: 12})
         Sweep.done.append(step.name)
         return StepResult(f"swept the {step.name}", figures={FOUND.name: len(Sweep.done)})
 
@@ -72,13 +84,15 @@ class Sweep(Task):
 class Process:
     """The maintenance of one toban process, over a folder and a clock that outlive it."""
 
-    def __init__(self, folder: Path, clock: FakeClock, *tasks: Task, zone: str = "UTC") -> None:
+    def __init__(
+        self, folder: Path, clock: FakeClock, *tasks: Task, zone: str = "UTC", backend: StateBackend | None = None
+    ) -> None:
         self.clock = clock
         self.meters = MetricRegistry()
         self.stopped = False
         self.firing: list[Alert] = []
         self.silences: dict[str, bool] = {}
-        self.state = State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
+        self.state = State(backend or SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
         self.service = MaintenanceService(self.state, clock, self.meters)
         self.commands = MaintenanceCommands(self.service, self.state, clock)
         self.tools = TaskTools(httpx2.AsyncClient(), clock, ShopConnections(), None, ZoneInfo(zone), folder)  # type: ignore[arg-type]  # nothing is queried

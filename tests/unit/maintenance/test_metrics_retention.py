@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClock
-from tests.integration.maintenance_tools import act, names, perform, tools_for
+from tests.maintenance_tools import act, names, perform, tools_for
 from toban.core.errors import ActionError, StoreError
 from toban.core.labels import Labels
 from toban.core.log_line import LogLevel, LogLine

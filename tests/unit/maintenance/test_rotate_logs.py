@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.fakes import FakeClock
-from tests.integration.maintenance_tools import act, names, perform, tools_for
+from tests.maintenance_tools import act, names, perform, tools_for
 from toban.core.errors import ActionError
 from toban.logs.settings import LogFiles
 from toban.logs.tail.position import Position

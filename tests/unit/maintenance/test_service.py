@@ -82,6 +82,16 @@ async def test_a_step_that_fails_costs_only_itself(tmp_path: Path, clock: FakeCl
     await process.close()
 
 
+async def test_a_step_that_fails_keeps_what_it_has_found_and_its_figures(tmp_path: Path, clock: FakeClock):
+    process = Process(tmp_path, clock, Sweep(rooms=("cellar",)))
+    await process.at(3)
+    (run,) = await process.runs()
+    assert (run.state, run.steps[0].text) == (RunState.FAILED, "it is flooded")
+    assert [it.text for it in run.findings] == ["it is locked", "a foot of it"]
+    assert process.meters.value(FOUND, task="sweep") == 12
+    await process.close()
+
+
 async def test_three_failures_one_after_the_other_end_a_run(tmp_path: Path, clock: FakeClock):
     process = Process(tmp_path, clock, Sweep(rooms=("attic", "attic", "attic", "hall")))
     await process.at(3)

@@ -19,6 +19,7 @@ from toban.core.notification import Notification, NotificationKind
 from toban.incidents import lifecycle
 from toban.maintenance.run import MaintenanceRun, RunState
 from toban.maintenance.task import Finding, ReportOrder, Severity
+from toban.maintenance.tasks.restore_drill import RPO, RTO
 from toban.notify.channels.email import render_mail
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
@@ -63,9 +64,13 @@ async def nothing(since: datetime, until: datetime) -> list:
     return []
 
 
+async def no_budgets() -> list:
+    return []
+
+
 async def report_of(source: ScriptSource, span=OCTOBER, audience=Audience.OWNER, **others) -> Report:
     async with QueryExecutor(PromqlEngine(source)) as engine:
-        given = {"incidents": nothing, "deploys": nothing, "maintenance": nothing, **others}
+        given = {"incidents": nothing, "deploys": nothing, "maintenance": nothing, "budgets": no_budgets, **others}
         sources = ReportSources(engine, FakeClock(NOW), "Kiosk", "https://toban.example", **given)
         return await ReportBuilder(sources).build(span, audience)
 
@@ -138,7 +143,7 @@ async def test_the_first_sentence_says_whether_customers_could_buy(source: Scrip
     english, japanese = write(report, "en"), write(report, "ja")
     assert english.title == "Kiosk: Report of the shop, 2026-10"
     assert english.blocks[0].text == (
-        "Customers could buy 99.93 % of the time; 31 min were lost. Nobody looked for 11 h 40 min. Incidents: 1. "
+        "Customers could buy 99.93\u00a0% of the time; 31 min were lost. Nobody looked for 11 h 40 min. Incidents: 1. "
         "They cost about ¥84,000 (¥54,000 to ¥1.14M)."
     )
     assert japanese.title == "Kiosk: ショップのレポート 2026年10月"
@@ -178,7 +183,7 @@ async def test_a_mail_shows_its_charts_as_inline_images(source: ScriptSource):
     assert image["Content-ID"] == "<chart-0>"
     assert is_png(image.get_content())
     plain = next(part for part in mail.walk() if part.get_content_type() == "text/plain").get_content()
-    assert "99.93 %" in plain and "注文: " in plain
+    assert "99.93\u00a0%" in plain and "注文: " in plain
 
 
 def is_png(body: bytes) -> bool:
@@ -192,6 +197,35 @@ def is_png(body: bytes) -> bool:
         parts[kind], place = data, place + 12 + length
     width, height = struct.unpack(">II", parts[b"IHDR"][:8])
     return len(zlib.decompress(parts[b"IDAT"])) == height * (1 + 3 * width) and b"IEND" in parts
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "said"),
+    [
+        (
+            RunState.SUCCEEDED,
+            "restored",
+            "The restore drill of 2026-10-20 05:00 proved the newest backup: restoring took 2 min 10 s, and 5 h would "
+            "have been lost.",
+        ),
+        (
+            RunState.FAILED,
+            "the archive is truncated",
+            "The restore drill of 2026-10-20 05:00 proved no backup: the archive is truncated",
+        ),
+    ],
+)
+async def test_owners_read_whether_a_backup_was_proved(source: ScriptSource, state: RunState, text: str, said: str):
+    at = datetime(2026, 10, 20, 3, tzinfo=UTC)
+
+    async def maintenance(since: datetime, until: datetime) -> list:
+        run = MaintenanceRun(1, "drill", "restore_drill", "backups", state, at, "me", at)
+        figures = {RPO.name: 18_000.0, RTO.name: 130.0}
+        old = replace(run, started=at - timedelta(days=30), ended=at, text="an older one")
+        return [old, replace(run, ended=at + timedelta(minutes=3), text=text, figures=figures)]
+
+    content = write(await report_of(source, maintenance=maintenance), "en")
+    assert said in [getattr(it, "text", "") for it in content.blocks]
 
 
 async def test_a_section_that_can_not_be_read_is_named_and_costs_no_other(source: ScriptSource):

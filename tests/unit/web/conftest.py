@@ -26,6 +26,7 @@ from toban.web.api.deploys import DeployModel
 from toban.web.api.status import ProcessInfo, StatusApi
 from toban.web.application import application
 from toban.web.auth import NetworkAccess
+from toban.web.endpoint import Endpoint
 from toban.web.pages.overview import OverviewPage
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
@@ -99,8 +100,14 @@ FLAGS = {"evaluation_interval": "15s", "storage.tsdb.retention.time": "90d"}
 
 
 @pytest.fixture
+def endpoints() -> list[Endpoint]:
+    """Endpoints of a test beside those that are always there."""
+    return []
+
+
+@pytest.fixture
 async def client(
-    request: pytest.FixtureRequest, source, collecting, alerts, failures
+    request: pytest.FixtureRequest, source, collecting, alerts, failures, endpoints
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Asks the pages, as somebody on this machine; marked with `listening`, as somebody elsewhere."""
     marked = request.node.get_closest_marker("listening")
@@ -129,7 +136,7 @@ async def client(
             [collecting],
             clock,
             PrometheusStatusApi(NOW, FLAGS, source, clock, lambda: 0),
-            OverviewPage(own, list, nothing_deployed).routes(),
+            [*OverviewPage(own, list, nothing_deployed).routes(), *endpoints],
         )
         app.state.report_failures = lambda owner, found: failures.extend(found)
         transport = httpx2.ASGITransport(NetworkAccess(app, settings, MetricRegistry()))

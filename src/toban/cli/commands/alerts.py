@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from toban.cli.client import current_user, data_option, get, json_option, post
-from toban.cli.formatting import alert_handling, align_columns, echo
+from toban.cli.formatting import alert_handling, echo
+from toban.core.terminal_columns import align_columns
 
 
 @click.group(invoke_without_command=True)

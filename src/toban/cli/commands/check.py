@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
-from toban.cli.client import config_option
-from toban.cli.formatting import align_columns, echo
+from toban.cli.client import config_option, get
+from toban.cli.formatting import echo
 from toban.core.connection_check import ConnectionCheck
+from toban.core.errors import TobanError
 from toban.core.lifecycle import run
 from toban.core.log_setup import configure_logging
+from toban.core.terminal_columns import align_columns
 from toban.logs.tail.preflight import PatternCheck
 from toban.preflight import (
     check_channels,
@@ -24,7 +26,8 @@ from toban.preflight import (
     probe_targets,
     unproven,
 )
-from toban.settings import load_rules, load_settings
+from toban.review import traffic
+from toban.settings import Settings, load_rules, load_settings, service_levels
 
 
 @click.command
@@ -79,6 +82,7 @@ def command(config: Path | None) -> int:
     if warning := unproven(settings):
         echo(warning)
     _show_schedule(run(check_schedule(settings)))
+    _show_levels(settings)
     all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in [*proofs, *sinks])])
     troubles = [*(trouble for _, trouble in [*remote, *logs, *outside]), *(one.errors for one in files)]
     return 0 if all_up and not any(troubles) else 1
@@ -103,6 +107,35 @@ def _show_schedule(problems: Sequence[str]) -> None:
         echo("\nOn-call schedule:")
     for problem in problems:
         echo(f"▲ {problem}")
+
+
+def _show_levels(settings: Settings) -> None:
+    """Show whether there are enough events for each service level, by what a running toban has stored."""
+    levels = service_levels(settings)
+    if levels:
+        echo("\nService levels:")
+    rows: list[tuple[str, str, str]] = []
+    for level in levels:
+        try:
+            events = _number(traffic.events_an_hour(level), settings.data)
+            found = [] if events is None else list(traffic.doubts(level, events))
+            if level.bucket and events and _number(level.bucket, settings.data) is None:
+                found.append(
+                    f"the histogram has no bucket with the bound {level.settings.below:g}: nothing counts as good"
+                )
+            known = "no events so far" if events is None else f"{events:.3g} events an hour"
+        except TobanError:
+            found, known = [], "no toban is running here: the number of events was not checked"
+        rows += [("▲" if found else "●", level.name, it) for it in found or [known]]
+    for line in align_columns(rows):
+        echo(line)
+
+
+def _number(query: str, data: Path) -> float | None:
+    """Return the value of a query, None where it has none."""
+    result = get("/api/v1/query", data, query=query)["data"]
+    values = [result["result"]] if result["resultType"] == "scalar" else [it["value"] for it in result["result"]]
+    return float(values[0][1]) if values else None
 
 
 def _channels(count: int) -> str:

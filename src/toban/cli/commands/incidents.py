@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from toban.cli.client import current_user, data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo, short_time
+from toban.cli.formatting import echo, short_time
+from toban.core.terminal_columns import align_columns
 
 
 @click.group(invoke_without_command=True)

@@ -8,7 +8,8 @@ from typing import Any, Final
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo, short_time
+from toban.cli.formatting import echo, short_time
+from toban.core.terminal_columns import align_columns
 
 POLL_SECONDS: Final = 0.5
 MARKS: Final = {"done": "✓", "failed": "✗", "skipped": "–", "begun": "…", "planned": "·"}

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import echo
+from toban.core.terminal_columns import align_columns
 
 
 @click.group(invoke_without_command=True)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import sys
+import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,14 +17,21 @@ from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.rule_lint import LintContext
 from toban.alerting.rule_loader import shipped_groups
 from toban.alerting.rule_unit_tests import run
-from toban.cli.client import config_option, data_option, get, json_option
-from toban.cli.formatting import align_columns, echo
+from toban.cli.client import config_option, data_option, get, json_option, post
+from toban.cli.formatting import echo, echo_over, short_time
 from toban.cli.metric_catalog import declared_metrics, transient_metrics
+from toban.cli.param_types import DurationType
 from toban.core.errors import SettingsError, TobanError
+from toban.core.number_format import Unit, format_value
 from toban.core.paths import read_text
+from toban.core.terminal_columns import align_columns
 from toban.settings import QUERY_PARSERS, load_settings
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+
+POLL_SECONDS: Final = 0.3
+SHOWN: Final = 20
+"""How many firings of a rule are shown."""
 
 
 @click.group
@@ -91,6 +101,117 @@ def _row(rule: dict[str, Any], is_inactive: bool) -> tuple[str, ...]:
     error = rule.get("lastError", "")
     mark = "?" if error else "○" if is_inactive else marks.get(state, "●")
     return mark, rule["name"], rule.get("labels", {}).get("severity", ""), state, error
+
+
+@command.command("history")
+@click.argument("rule", required=False, default="")
+@click.option("--days", type=click.IntRange(1, 761), default=90, show_default=True, help="Of how many days until now.")
+@json_option
+@data_option
+def history(data: Path | None, as_json: bool, rule: str, days: int) -> None:
+    """
+    Show when alerts fired, all or those of RULE: by month, and the newest ones.
+
+    An alert is acted on by a runbook, a silence with a comment, a note on its incident or a deploy, until an hour after
+    its end; an acknowledgement is no act.
+    """
+    found = get("/api/firings", data, rule=rule, days=str(days))
+    if as_json:
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    if not found["months"]:
+        echo("Nothing has fired.")
+        return
+    rows = [("MONTH", "RULE", "FIRED", "FOR", "ACKNOWLEDGED", "ACTED ON", "USELESS", "MESSAGES", "PAGES")]
+    rows += [
+        (
+            it["month"],
+            it["rule"],
+            str(it["fired"]),
+            format_value(it["seconds"], Unit.SECONDS),
+            *(str(it[name]) for name in ("acknowledged", "acted_on", "useless", "messages", "pages")),
+        )
+        for it in found["months"]
+    ]
+    echo("\n".join(align_columns(rows)))
+    echo("")
+    echo("\n".join(align_columns(_firing(it) for it in found["firings"][:20])))
+
+
+def _firing(it: dict[str, Any]) -> tuple[str, ...]:
+    length = "fires" if it["seconds"] is None else format_value(it["seconds"], Unit.SECONDS)
+    by = f"acknowledged by {it['acknowledged_by']}" if it["acknowledged"] else ""
+    return short_time(it["fired"]), it["rule"], length, by, ", ".join(act["kind"] for act in it["acts"])
+
+
+@command.command("backtest")
+@click.argument("what", metavar="FILE|RULE")
+@click.option("--from", "begins", type=DurationType(), default="7d", show_default=True, help="How long ago it begins.")
+@click.option("--to", "ends", type=DurationType(), help="How long ago it ends.  [default: now]")
+@json_option
+@data_option
+def backtest(data: Path | None, as_json: bool, what: str, begins: timedelta, ends: timedelta | None) -> int:
+    """
+    Show what the rules of a rule FILE, or the RULE of a name, would have done, over the stored samples.
+
+    It is what live evaluation would have fired: with the same states, at the rule's interval, and not while toban did
+    not run. Ctrl-C cancels it. At most 92 days.
+    """
+    path, now = Path(what), datetime.now(UTC)
+    chosen = {"rules": read_text(path)} if path.is_file() else {"rule": what}
+    span = {"begins": (now - begins).isoformat(), "ends": (now - (ends or timedelta())).isoformat()}
+    found = _followed(post("/api/backtests/start", data, **chosen, **span), data, quiet=as_json)
+    if as_json:
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif found["error"] or found["state"] != "done":
+        echo(found["error"] or f"the backtest was {found['state']}", err=True)
+    else:
+        for it in found["results"]:
+            _show_replay(it)
+    return 0 if found["state"] == "done" else 1
+
+
+def _followed(backtest: dict[str, Any], data: Path | None, *, quiet: bool) -> dict[str, Any]:
+    """Wait until a backtest has ended; an interruption cancels it."""
+    try:
+        while backtest["state"] in {"waiting", "running"}:
+            if not quiet and sys.stderr.isatty():
+                echo_over(f"{backtest['state']}: {backtest['share']:.0%}")
+            time.sleep(POLL_SECONDS)
+            backtest = get("/api/backtests", data, id=str(backtest["id"]))
+    except KeyboardInterrupt:
+        post("/api/backtests/cancel", data, id=backtest["id"])
+        raise
+    if not quiet and sys.stderr.isatty():
+        echo_over("")
+    return backtest
+
+
+def _show_replay(it: dict[str, Any]) -> None:
+    more = "+" if it["truncated"] else ""
+    firing = format_value(it["firing_seconds"], Unit.SECONDS)
+    echo(f"{it['rule']}: fired {it['fired']}{more} times, for {firing}; {it['evaluations']:,} evaluations")
+    if it["before"]:
+        echo(f"  {it['before']} fired when it began")
+    if it["failed"]:
+        echo(f"  ▲ {it['failed']} evaluations failed: {it['error']}")
+    if it["blind_seconds"]:
+        echo(f"  toban did not run for {format_value(it['blind_seconds'], Unit.SECONDS)}")
+    if compared := it["recorded"]:
+        echo(
+            f"  recorded at the time: {compared['matched']} the same, {compared['only_recorded']} only recorded,"
+            f" {compared['only_replayed']} only replayed"
+        )
+    rows = [
+        (
+            short_time(one["fired"]),
+            short_time(one["ended"]) if one["ended"] else "fires",
+            ", ".join(f"{name}={value}" for name, value in one["labels"].items() if name != "alertname"),
+        )
+        for one in it["firings"][:SHOWN]
+    ]
+    for line in align_columns(rows) if rows else ():
+        echo(f"  {line}")
 
 
 @command.command("test")

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from toban.cli.client import current_user, data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import echo
+from toban.core.terminal_columns import align_columns
 
 
 @click.group

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo, short_time
+from toban.cli.formatting import echo, short_time
+from toban.core.terminal_columns import align_columns
 
 ROLES = ("viewer", "operator", "admin")
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from toban.cli.client import data_option, get, json_option
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import echo
+from toban.core.terminal_columns import align_columns
 from toban.core.terminal_escapes import escape_line
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from psycopg.sql import SQL
 from pydantic import Field
 
 from toban.core.config_types import Duration, Size
@@ -28,7 +27,7 @@ from toban.maintenance.task import (
     TaskPlan,
     TaskTools,
 )
-from toban.shop.admin_database import AdminDatabase, AdminError
+from toban.shop.admin_database import AdminDatabase, AdminError, quoted
 from toban.shop.settings import ShopSettings
 
 PAGE: Final = 8192 - 24 - 16
@@ -149,8 +148,8 @@ class PostgresReindex(Task):
         dropped = []
         for it in await tools.database.execute(LEFTOVERS):
             if it["allowed"]:
-                name = postgres_tables.qualified(it["schema"], it["name"])
-                await tools.database.maintain(SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(name))
+                name = quoted(it["schema"], it["name"])
+                await tools.database.maintain(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
                 dropped.append(f"{it['schema']}.{it['name']}")
         return f"dropped what an interrupted rebuild has left: {', '.join(dropped)}" if dropped else ""
 
@@ -214,7 +213,7 @@ class PostgresReindex(Task):
         before = await tools.database.execute(STATE, where)
         if not before:
             raise StepSkippedError("the index was dropped meanwhile")
-        statement = SQL("REINDEX INDEX CONCURRENTLY {}").format(postgres_tables.qualified(**where))
+        statement = f"REINDEX INDEX CONCURRENTLY {quoted(facts['schema'], facts['name'])}"
         try:
             notices = await postgres_tables.maintain(tools, statement, progress)
         except (AdminError, StepSkippedError) as error:

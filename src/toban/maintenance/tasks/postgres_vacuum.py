@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from psycopg.sql import SQL
 from pydantic import Field
 
 from toban.core.config_types import Duration
@@ -14,7 +13,7 @@ from toban.core.samples import MetricFamily, gauge
 from toban.core.schedule import Schedule
 from toban.maintenance import postgres_tables
 from toban.maintenance.task import Finding, Severity, Step, StepContext, StepResult, Task, TaskPlan, TaskTools
-from toban.shop.admin_database import AdminDatabase
+from toban.shop.admin_database import AdminDatabase, quoted
 from toban.shop.settings import ShopSettings
 
 DEAD: Final = gauge(
@@ -106,17 +105,14 @@ class PostgresVacuum(Task):
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
         """Vacuum one table, and see that PostgreSQL has noted it. Raises ``ActionError``."""
         schema, name = step.facts["schema"], step.facts["name"]
-        table = postgres_tables.qualified(schema, name)
-        quoted = table.as_string(None)
+        table = quoted(schema, name)
 
         async def progress(database: AdminDatabase) -> None:
-            for row in await database.execute(PROGRESS, {"relid": quoted}):
+            for row in await database.execute(PROGRESS, {"relid": table}):
                 context.tell(f"{row['phase']}: {row['done']:,} of {row['total']:,} pages")
 
         began = await _clock(tools)
-        notices = await postgres_tables.maintain(
-            tools, SQL("VACUUM (ANALYZE, TRUNCATE FALSE) {}").format(table), progress
-        )
+        notices = await postgres_tables.maintain(tools, f"VACUUM (ANALYZE, TRUNCATE FALSE) {table}", progress)
         found = await tools.database.execute(STATE, {"schema": schema, "name": name})
         if not found:
             raise ActionError("the table was dropped meanwhile")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,8 +32,12 @@ from toban.maintenance.task import (
     TaskPlan,
     TaskTools,
 )
-from toban.shop.redis import RedisError, RedisFailure, ShopRedis
 from toban.shop.settings import ShopSettings
+
+if TYPE_CHECKING:
+    from toban.shop.redis import ShopRedis
+
+# The driver of Redis costs some 10 MB: it is imported where the shop has one.
 
 KEYS: Final = gauge("toban_redis_tidy_keys", "Keys of the pattern when they were counted last.", labels=("task",))
 
@@ -80,6 +84,8 @@ class RedisTidy(Task):
 
     async def missing(self, tools: TaskTools) -> str:
         """Return the permissions that are missing. Raises ``ActionError``."""
+        from toban.shop.redis import RedisError, RedisFailure
+
         redis, found = _redis(tools), []
         # Tried on a key that nobody has: it does nothing.
         nobody = f"{self.pattern.rstrip('*')}toban-permission-check"
@@ -150,7 +156,7 @@ class RedisTidy(Task):
                 return StepResult(f"{done}; the next run does the others", figures=left)
             await tools.clock.sleep(PAUSE_SECONDS)
 
-    async def _scan(self, redis: ShopRedis, cursor: str) -> tuple[str, list[bytes]]:
+    async def _scan(self, redis: "ShopRedis", cursor: str) -> tuple[str, list[bytes]]:
         """Return the next cursor, and the keys of one SCAN that may be removed."""
         reply = await redis.execute("SCAN", cursor, "MATCH", self.pattern, "COUNT", str(SCAN_COUNT), "TYPE", "string")
         following, found = reply
@@ -161,20 +167,22 @@ class RedisTidy(Task):
         return Finding("max_commands", text, Severity.WARNING, "raise max_commands of this task, or narrow its pattern")
 
 
-def _redis(tools: TaskTools) -> ShopRedis:
+def _redis(tools: TaskTools) -> "ShopRedis":
     """Return the shop's Redis. Raises ``ActionError``."""
     if tools.shop.redis is None:
         raise ActionError(NO_ADDRESS)
     return tools.shop.redis
 
 
-async def _memory(redis: ShopRedis) -> Mapping[str, str]:
+async def _memory(redis: "ShopRedis") -> Mapping[str, str]:
     """Return the fields of INFO; Upstash has others than Redis."""
     lines = (await redis.execute("INFO")).decode("utf-8", "replace").splitlines()
     return dict(it.partition(":")[::2] for it in lines if ":" in it)
 
 
-async def _purge(redis: ShopRedis) -> StepResult:
+async def _purge(redis: "ShopRedis") -> StepResult:
+    from toban.shop.redis import RedisError, RedisFailure
+
     before = int((await _memory(redis)).get("used_memory_rss", 0))
     try:
         await redis.execute("MEMORY", "PURGE")

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Literal
 
-from psycopg.sql import SQL, Identifier
-
 from toban.core.config_types import Duration
 from toban.core.errors import ActionError
 from toban.core.redaction import redact_text
@@ -16,6 +14,7 @@ from toban.maintenance.inspection import Inspection
 from toban.maintenance.shop_rows import ReadableTables
 from toban.maintenance.task import Finding, Severity, TaskPlan, TaskTools
 from toban.maintenance.vendure_checks import CHECKS, ORPHANS, REFERENCES, SHOWN, Check
+from toban.shop.admin_database import quoted
 from toban.shop.settings import ShopSettings
 
 FOUND: Final = gauge(
@@ -23,7 +22,7 @@ FOUND: Final = gauge(
 )
 ALL: Final = (*CHECKS, ORPHANS)
 MAX_TEXT: Final = 100
-UNREFERENCED: Final = SQL("NOT EXISTS (SELECT FROM {} WHERE {} = a.id)")
+UNREFERENCED: Final = "NOT EXISTS (SELECT FROM {} WHERE {} = a.id)"
 
 
 class VendureIntegrity(Inspection):
@@ -95,8 +94,8 @@ class VendureIntegrity(Inspection):
         query = check.query
         if check is ORPHANS:
             references = await shop_rows.read(tools, REFERENCES, given)
-            parts = [UNREFERENCED.format(Identifier(it["name"]), Identifier(it["column"])) for it in references]
-            unreferenced = SQL(" AND ").join(parts).as_string(None) if parts else "true"
+            parts = [UNREFERENCED.format(quoted(it["name"]), quoted(it["column"])) for it in references]
+            unreferenced = " AND ".join(parts) or "true"
             query = query.format(unreferenced=unreferenced.replace("%", "%%"))
         return await shop_rows.read(tools, query, given)
 

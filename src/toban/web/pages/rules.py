@@ -1,26 +1,33 @@
 """Rules in the console: the list, and one rule with what its expression comes to now."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.access.permissions import Permission
-from toban.core.errors import NotFoundError
+from toban.core.errors import NotFoundError, StateError
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.api_endpoint import NoParameters
+from toban.web.api.firings import FiringsApi, FiringsRequest, FiringsResponse
 from toban.web.api.models import AlertModel, RuleModel, WhyRequest
 from toban.web.api.rules import RulesApi
 from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.rendering import page
 
+HISTORY_DAYS: Final = "400"
+"""Of how many days the sums by month are shown."""
+
 
 class RulesPages:
     """Shows the rules, and one rule with what its expression comes to now."""
 
-    def __init__(self, api: RulesApi, alerts: AlertsApi) -> None:
+    def __init__(self, api: RulesApi, alerts: AlertsApi, firings: FiringsApi) -> None:
         self._api = api
         self._alerts = alerts
+        self._firings = firings
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -55,4 +62,9 @@ class RulesPages:
             alerts, explanations = why.alerts, why.rules
         except NotFoundError:
             pass  # a recording rule has no alerts
-        return page(request, "rule.html", name=name, rules=rules, alerts=alerts, explanations=explanations)
+        history: FiringsResponse | None = None
+        with suppress(StateError):  # the page shows the rule all the same
+            history = await self._firings.firings(FiringsRequest(rule=name, days=HISTORY_DAYS), actor(request))
+        return page(
+            request, "rule.html", name=name, rules=rules, alerts=alerts, explanations=explanations, history=history
+        )

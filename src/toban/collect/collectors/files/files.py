@@ -13,11 +13,11 @@ from pydantic import Field, model_validator
 
 from toban.collect import backup_metrics
 from toban.collect.collector import Collector, Scraper, ScrapeResult
-from toban.collect.collectors.files import s3
-from toban.collect.collectors.files.s3 import Bucket
+from toban.collect.collectors.files.bucket import Bucket, sample_problem
 from toban.collect.intervals import is_due
 from toban.collect.rest_client import RestClient, RestResponse
 from toban.collect.tools import HasHttp
+from toban.core import s3
 from toban.core.config_types import Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
@@ -175,7 +175,10 @@ class BucketScraper(Scraper):
                 # Tokens of a listing expire: it begins anew.
                 self._listing = None
                 raise CollectError(f"{context}: {s3.error_text(response.status, response.body)}")
-            page = s3.parse_listing(response.body, context)
+            try:
+                page = s3.parse_listing(response.body)
+            except ValueError as error:
+                raise CollectError(f"{context}: {error}") from error
             for found in page.objects:
                 self._listing.usage.add(found.size, found.changed)
             self._listing.next = page.next
@@ -189,7 +192,7 @@ class BucketScraper(Scraper):
             response = await self._fetch(context, "HEAD", s3.object_url(self._bucket, self._bucket.sample))
         except CollectError as error:
             return str(error)
-        problem = s3.sample_problem(self._bucket, response.status, response.headers)
+        problem = sample_problem(self._bucket, response.status, response.headers)
         return f"{context}: {problem}" if problem else ""
 
     async def _fetch(self, context: str, method: str, url: str) -> RestResponse:

@@ -1,0 +1,1 @@
+"""Service levels, the history of firing alerts, and the review of thresholds."""
