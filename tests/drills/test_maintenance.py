@@ -62,6 +62,7 @@ def configuration(tmp_path: Path, shop: Vendure, redis: servers.Server) -> Path:
                 },
                 "collect": [{"kind": "toban", "interval": "1s"}],
                 "alerting": {"shipped": False},
+                "logs": {"files": [{"path": "logs/*.log", "ignore_older": "30d"}]},
                 "maintenance": {
                     **dict.fromkeys(
                         ("prune_sessions", "redis_tidy", "metrics_retention", "vendure_integrity"), by_hand
@@ -105,9 +106,11 @@ def test_tasks_run_by_hand_and_show_what_they_did(
         tidied = run(program, "redis_tidy")
         assert (tidied["state"], tidied["steps"][0]["outcome"]) == ("succeeded", "done")
         assert asyncio.run(keys(redis, "DBSIZE")) == 1
-        rotated = run(program, "rotate_logs")
-        assert rotated["text"].startswith("1 of 1 files are old")
+        # It waits until toban itself has read the file to its end.
+        rotated = eventually(lambda: run(program, "rotate_logs"), lambda it: it["steps"])
+        assert rotated["steps"][0]["text"].startswith("compressed: 9 B before")
         assert gzip.decompress((tmp_path / "logs" / "shop.log.gz").read_bytes()) == b"one line\n"
+        assert "one line" in program.run("logs", "--since", "30d").stdout
         assert "tsdb: " in run(program, "metrics_retention")["text"]
         assert "10 checks done, 0 rows contradict others" in run(program, "vendure_integrity")["text"]
         shown = program.run("maintenance", "show", "prune_jobs")

@@ -1,5 +1,6 @@
 """Which indexes of a PostgreSQL are unused, or the same as others. Pure: rows of the catalogue in, findings out."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -80,14 +81,13 @@ def unused(indexes: Sequence[Index], since: datetime | None, now: datetime, stan
 
 def repeated(indexes: Sequence[Index]) -> Iterator[Finding]:
     """Yield the indexes that another one makes superfluous; of two that are the same, one."""
+    by_table = defaultdict[str, list[Index]](list)
+    for it in indexes:
+        by_table[it.table].append(it)
     dropped: set[str] = set()
-    for it in sorted(indexes, key=lambda one: (one.is_needed, -one.bytes, one.name)):
-        if it.is_needed:
-            continue
-        other = next(
-            (one for one in indexes if one is not it and one.title not in dropped and it.repeats(one)),
-            None,
-        )
+    for it in sorted(indexes, key=lambda one: (-one.bytes, one.name)):
+        others = (one for one in by_table[it.table] if one is not it and one.title not in dropped and it.repeats(one))
+        other = None if it.is_needed else next(others, None)
         if other is None:
             continue
         dropped.add(it.title)

@@ -124,7 +124,7 @@ class PostgresAdvice(Inspection):
         statements = await self._statements(tools, findings)
         since = server["since"]
         unused = list(postgres_indexes.unused(indexes, since, server["now"], server["standbys"]))
-        superfluous = list(postgres_indexes.repeated(indexes))
+        superfluous = await asyncio.to_thread(lambda: list(postgres_indexes.repeated(indexes)))
         if server["now"] - since < postgres_indexes.OBSERVED:
             text = f"statistics are counted since {since:%Y-%m-%d} only: which indexes are unused is told after 30 days"
             findings.append(Finding("statistics", text))
@@ -132,7 +132,7 @@ class PostgresAdvice(Inspection):
             remedy = f"GRANT pg_read_all_stats TO {server['role']}"
             findings.append(Finding("rights", "the statements of others can't be seen", Severity.WARNING, remedy))
         findings += [*unused, *superfluous]
-        findings += postgres_advice.missing_indexes(tables, statements)
+        findings += await asyncio.to_thread(lambda: list(postgres_advice.missing_indexes(tables, statements)))
         findings += postgres_advice.vacuum_scale(tables, settings["autovacuum_vacuum_scale_factor"])
         memory = self.memory or (await asyncio.to_thread(_own_memory) if server["address"] in OWN_ADDRESSES else None)
         findings += postgres_advice.server_settings(settings, {**server, **checkpoints}, memory)

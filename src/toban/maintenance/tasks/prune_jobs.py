@@ -1,5 +1,6 @@
 """Remove the shop's settled jobs that are old, where that is safe."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Literal
@@ -47,9 +48,9 @@ SELECT "queueName" AS queue, count(*) AS settled, count(*) FILTER (WHERE {old}) 
 FROM job_record WHERE "isSettled" GROUP BY 1 ORDER BY 3 DESC, 1
 """
 FAILED: Final = """
-SELECT "queueName" AS queue, left(error, 2000) AS error, count(*) AS count,
+SELECT "queueName" AS queue, left(error, 500) AS error, count(*) AS count,
        (array_agg(id::text ORDER BY "settledAt" DESC))[1] AS newest, max("settledAt") AT TIME ZONE %(zone)s AS at
-FROM job_record WHERE {old} AND state = 'FAILED' GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 1000
+FROM job_record WHERE {old} AND state = 'FAILED' GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 500
 """
 # The time up to which a call removes no more than a batch.
 BOUND: Final = """
@@ -116,7 +117,8 @@ class PruneJobs(Task):
             for it in counts
             if it["due"]
         ]
-        groups = failure_groups(await shop_rows.read(tools, FAILED.format(old=OLD), given)) if due else []
+        rows = await shop_rows.read(tools, FAILED.format(old=OLD), given) if due else ()
+        groups = await asyncio.to_thread(failure_groups, rows)
         figures = {DUE.name: float(due), SETTLED.name: float(settled)}
         return TaskPlan(
             steps,

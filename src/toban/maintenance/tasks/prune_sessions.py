@@ -29,7 +29,7 @@ from toban.shop.admin_database import AdminError
 from toban.shop.settings import ShopSettings
 
 DUE: Final = gauge("toban_prune_sessions_due", "Sessions of the shop that are over and not removed.", labels=("task",))
-SESSIONS: Final = gauge("toban_prune_sessions_sessions", "Sessions of the shop.", labels=("task",))
+SESSIONS: Final = gauge("toban_prune_sessions_rows", "Sessions of the shop, over or not.", labels=("task",))
 
 VENDURE_TASK: Final = "clean-sessions"
 """Vendure's own task: it removes expired sessions, and those of nobody without an order that are idle for a week."""
