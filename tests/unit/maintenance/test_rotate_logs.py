@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from threading import Event
 
@@ -194,30 +195,26 @@ def test_a_crash_at_any_moment_leaves_a_whole_copy_and_the_next_run_ends_it(
 
 
 async def test_a_run_that_is_cancelled_leaves_the_file_and_no_half_of_a_copy(logs: Path, tools: TaskTools):
-    path = put(logs / "old.log", 8, os.urandom(4 * log_rotation.CHUNK))
-    rotate, begun = task(logs), Event()
+    content = os.urandom(4 * log_rotation.CHUNK)
+    path = put(logs / "old.log", 8, content)
+    rotate, finished, looks = task(logs), Event(), count()
     plan = await rotate.plan(tools)
-    clock = tools.clock
-    assert isinstance(clock, FakeClock)
-    loop = asyncio.get_running_loop()
+    loop, clock = asyncio.get_running_loop(), tools.clock
 
-    def tell(_: str) -> None:
-        begun.set()
-        acting.cancel()
+    def later() -> float:
+        """Return a time that is minutes later at each look; after the first chunk, wait until the step is cancelled."""
+        if (look := next(looks)) > 2:
+            assert finished.wait(30)
+        return 60.0 * look
 
-    real = clock.monotonic
-    clock.monotonic = lambda: real() + next(steps)  # type: ignore[method-assign]  # each look is minutes later
-    steps = iter(range(0, 10**6, 60))
-    acting = loop.create_task(rotate.act(plan.steps[0], StepContext(1, tell), tools))
+    clock.monotonic = later  # type: ignore[method-assign]  # of this test only
+    acting = loop.create_task(rotate.act(plan.steps[0], StepContext(1, lambda _: acting.cancel()), tools))
+    acting.add_done_callback(lambda _: finished.set())
     await asyncio.wait([acting])
-    assert begun.is_set()
-    # The thread ends at its next chunk, or has been done before.
-    for _ in range(500):
-        if not list(log_rotation.unfinished(f"{logs}/*.log")):
-            break
-        await asyncio.sleep(0.01)
-    assert contents(logs) in ({"old.log"}, {"old.log.gz"})
-    assert path.exists() or (logs / "old.log.gz").exists()
+    assert acting.cancelled()
+    await loop.shutdown_default_executor()  # the thread ends at its next chunk
+    assert contents(logs) == {"old.log"}
+    assert path.read_bytes() == content
 
 
 async def test_an_unfinished_copy_of_a_killed_run_is_deleted(logs: Path, tools: TaskTools):

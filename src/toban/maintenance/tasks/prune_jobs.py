@@ -96,9 +96,12 @@ class PruneJobs(Task):
 
     async def plan(self, tools: TaskTools) -> TaskPlan:
         """Find out where the jobs are, and count the old ones. Raises ``ActionError``."""
-        store, why = await self._store(tools)
+        seen = await self._evidence(tools)
+        store, why = job_store(seen)
         if store is JobStore.BULLMQ:
             return await _bullmq_report(tools, why, self._before(tools))
+        if store is JobStore.UNKNOWN and not seen.sampled:
+            return TaskPlan(text="the shop has no jobs")
         if store is JobStore.UNKNOWN:
             remedy = "nothing is removed until that is certain; toban check says what it can read"
             finding = Finding("job store", f"it is not certain where the jobs are: {why}", Severity.WARNING, remedy)
@@ -129,7 +132,7 @@ class PruneJobs(Task):
 
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
         """Remove the old jobs of one queue, a batch at a time, and see that they are gone. Raises ``ActionError``."""
-        store, why = await self._store(tools)
+        store, why = job_store(await self._evidence(tools))
         if store is not JobStore.SQL:
             raise ActionError(f"nothing is removed: it is not certain any more that the database has the jobs: {why}")
         queue = step.facts["queue"]
@@ -158,8 +161,8 @@ class PruneJobs(Task):
     def _parameters(self, tools: TaskTools) -> dict[str, Any]:
         return {"zone": tools.shop.settings.timezone, "before": self._before(tools)}
 
-    async def _store(self, tools: TaskTools) -> tuple[JobStore, str]:
-        """Return where the shop keeps its jobs. Raises ``ActionError``."""
+    async def _evidence(self, tools: TaskTools) -> JobStoreEvidence:
+        """Look where the shop keeps its jobs. Raises ``ActionError``."""
         tasks = (await tools.admin_api.execute(TASKS, READ)).get("scheduledTasks") or []
         jobs = ((await tools.admin_api.execute(NEWEST, READ, {"take": SAMPLE})).get("jobs") or {}).get("items") or []
         tables = await shop_rows.readable_tables(tools, NEEDED)
@@ -170,7 +173,7 @@ class PruneJobs(Task):
         found = sum(any(_is_same(job, row) for row in rows) for job in jobs)
         redis = tools.shop.redis
         has_keys = bool(await redis.execute("EXISTS", f"{KEYS}meta")) if redis else None
-        return job_store(JobStoreEvidence({str(it.get("id")) for it in tasks}, has_table, has_keys, len(jobs), found))
+        return JobStoreEvidence({str(it.get("id")) for it in tasks}, has_table, has_keys, len(jobs), found)
 
 
 def _is_same(job: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
