@@ -1,5 +1,6 @@
 """The section `alerting` of `toban.yaml`."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Annotated
@@ -32,7 +33,7 @@ class AlertingSettings(Section):
     without: tuple[str, ...] = ()
     """Names of shipped rules that are not evaluated."""
 
-    overrides: dict[str, RuleOverride] = Field(default_factory=dict)
+    overrides: Mapping[str, RuleOverride] = Field(default_factory=dict)
     """Other limits of rules, by their names; shipped rules keep their improvements, unlike with a copy of yours."""
 
     evaluation_interval: Duration = timedelta(seconds=15)

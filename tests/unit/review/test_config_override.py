@@ -43,7 +43,7 @@ def test_only_the_override_is_added(before):
         ("alerting: {rules: [a.yaml]}\n", "line 1: alerting is not written line by line"),
         ("alerting:\n  overrides: {a: {limit: 3}}\n", "line 2: overrides is not written line by line"),
         ("alerting:\n  overrides:\n    disk_usage_high:\n      for: 1m\n", "is there already"),
-        ('"alerting":\n  rules: [a.yaml]\n', "could not be changed safely|duplicate|"),
+        ('"alerting":\n  rules: [a.yaml]\n', "could not be changed safely"),
     ],
 )
 def test_what_can_not_be_changed_line_by_line_is_refused(before, message):
