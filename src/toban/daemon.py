@@ -32,6 +32,7 @@ from toban.core.paths import OTHERS_MODE
 from toban.core.ports import Clock, Service
 from toban.deploys.service import DeployService
 from toban.engines import Engines, open_engines
+from toban.foundation import Foundation, open_http_client
 from toban.incidents.policy import personal_channels
 from toban.incidents.service import IncidentService
 from toban.ingest import business_events
@@ -43,13 +44,8 @@ from toban.notify.service import NotificationService
 from toban.reload import ReloadService
 from toban.review.recorder import FiringRecorder
 from toban.runbooks.service import RunbookService
-from toban.service_generation import (
-    Foundation,
-    GenerationBuilder,
-    incident_ports,
-    open_http_client,
-    recorder_ports,
-)
+from toban.service_generation import GenerationBuilder
+from toban.service_ports import incident_ports, recorder_ports
 from toban.settings import Settings
 from toban.shop.connections import ShopConnections
 from toban.state import audit_log

@@ -14,6 +14,7 @@ from toban.core.errors import CollectError, DeliveryError
 from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
 from toban.core.redaction import redact_url
+from toban.foundation import open_collector_tools, open_http_client
 from toban.health.checks import UnavailableCheck, checks, unreported
 from toban.incidents.schedule_report import schedule_problems
 from toban.incidents.schedule_service import read_schedule
@@ -25,7 +26,8 @@ from toban.notify.channel import ChannelTools
 from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
-from toban.service_generation import fly_log_connection, on_call_zone, open_collector_tools, open_http_client
+from toban.service_generation import fly_log_connection
+from toban.service_ports import on_call_zone
 from toban.settings import Settings
 from toban.shop.connections import open_connections
 from toban.shop.grants import missing_grants
