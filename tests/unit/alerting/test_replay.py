@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from tests.fakes import FakeClock
 from tests.rule_evaluation import rule_evaluation
@@ -15,7 +16,7 @@ from toban.alerting.observed_time import STARTED, observed_time
 from toban.alerting.replay_source import ReplaySource
 from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.rule_replays import RuleReplays
-from toban.core.alerts import AlertStatus
+from toban.core.alerts import TOPIC, AlertChange, AlertStatus
 from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.labels import NAME, Labels
 from toban.core.matchers import Matcher, MatchOperator
@@ -24,6 +25,7 @@ from toban.core.replay import RuleChange
 from toban.core.samples import STALE, is_stale, milliseconds
 from toban.promql.engine import PromqlEngine
 from toban.promql.memory_source import MemorySource
+from toban.state import event_log
 
 START = FakeClock().now()
 STEP = 15
@@ -72,7 +74,7 @@ class Samples:
             self.recent.add(labels, [(at, value)])
 
 
-async def live(folder, seed, length):
+async def live(folder, seed, length, rules=RULES):
     """
     Evaluate rules while series come, go and change, and toban stops and starts again.
 
@@ -81,7 +83,7 @@ async def live(folder, seed, length):
     chance, clock, samples = random.Random(seed), FakeClock(), Samples()
     end = START + length
     failures = 0.0
-    changes = []
+    changes, read = [], 0
 
     def sample(name, value, **labels):
         samples.add(Labels({NAME: name, **labels}), milliseconds(clock.now()), value)
@@ -90,8 +92,7 @@ async def live(folder, seed, length):
         started = clock.now().timestamp()
         stops = min(end, clock.now() + timedelta(seconds=STEP * chance.choice([8, 20, 60, 120])))
         samples.forget(milliseconds(clock.now() - timedelta(minutes=10)))
-        async with rule_evaluation(RULES, samples.recent, folder, clock) as process:
-            known = len(await process.changes())
+        async with rule_evaluation(rules, samples.recent, folder, clock) as process:
             while clock.now() < stops:
                 now = clock.now()
                 sample(STARTED, started, job="toban")
@@ -108,9 +109,19 @@ async def live(folder, seed, length):
                         await process.evaluation.evaluate(group)
                         keep(samples, process.sink.batches)
                 clock.advance(STEP)
-            changes += (await process.changes())[known:]
+            read, found = await process.state.transaction(
+                lambda connection, after=read: changes_after(connection, after)
+            )
+            changes += found
         clock.advance(STEP * chance.choice([1, 2, 9, 45]))
     return samples.all, clock, firings(changes)
+
+
+def changes_after(connection, after):
+    """Return the position of the newest event, and the changes of alerts after a position."""
+    query = select(event_log.EVENTS).where(event_log.EVENTS.c.topic == TOPIC, event_log.EVENTS.c.position > after)
+    rows = connection.execute(query.order_by(event_log.EVENTS.c.position))
+    return event_log.newest_position(connection), [AlertChange.from_dict(row.body) for row in rows]
 
 
 def turn_of(at):
@@ -138,9 +149,9 @@ def replayed(replays):
     return sorted((it.rule, str(one.labels), one.fired, one.ended) for it in replays for one in it.firings)
 
 
-async def agree(folder, seed, length):
-    source, clock, expected = await live(folder, seed, length)
-    groups = parse_rule_file(RULES, "rules.yaml")
+async def agree(folder, seed, length, rules=RULES):
+    source, clock, expected = await live(folder, seed, length, rules)
+    groups = parse_rule_file(rules, "rules.yaml")
     names = [rule.name for group in groups for rule in group.alerts]
     replays = RuleReplays(source, groups, timedelta(seconds=STEP), clock)
     by_name = [it for name in names for it in await replays.replay(name, START, clock.now())]
@@ -162,7 +173,11 @@ async def test_a_replay_has_the_firings_of_live_evaluation(tmp_path, seed):
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", [100, 101])
 async def test_a_replay_of_a_week_has_the_firings_of_live_evaluation(tmp_path, seed):
-    assert len(await agree(tmp_path, seed, timedelta(days=7))) > 5_000
+    """
+    Without the rule that fails at every second evaluation: such a replay is given up.
+    """
+    rules = "".join(line for line in RULES.splitlines(keepends=True) if "clashing" not in line)
+    assert len(await agree(tmp_path, seed, timedelta(days=7), rules)) > 5_000
 
 
 def source_of(name="load", values=(), **labels):
