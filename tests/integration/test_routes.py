@@ -55,10 +55,12 @@ INCIDENT_COMMANDS = (
     *("merge", "split", "summary", "action-item", "tick"),
 )
 ON_CALL_COMMANDS = ("cover", "override", "swap", "take", "cancel", "feed")
+MAINTENANCE_COMMANDS = ("start", "cancel")
 RUNBOOK_COMMANDS = ("start", "approve", "refuse", "tick", "stop", "resume")
 CHANGING = {
     *(f"/api/oncall/{command}" for command in ON_CALL_COMMANDS),
     *(f"/api/runbooks/{command}" for command in RUNBOOK_COMMANDS),
+    *(f"/api/maintenance/{command}" for command in MAINTENANCE_COMMANDS),
     "/api/review/propose",
     "/api/backtests/start",
     "/api/backtests/cancel",
@@ -78,6 +80,7 @@ CHANGING = {
 CHANGING_FORMS = {
     *(f"/oncall/act/{command}" for command in ON_CALL_COMMANDS),
     *(f"/runbooks/act/{command}" for command in RUNBOOK_COMMANDS),
+    *(f"/maintenance/act/{command}" for command in MAINTENANCE_COMMANDS),
     "/review/act/propose",
     "/backtests/act/start",
     "/backtests/act/cancel",

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -131,6 +132,9 @@ class LineShipper:
         except DeliveryError as error:
             self._attempts += 1
             self._failure.failed(str(error))
+            with suppress(StoreError):  # the store reports that itself
+                if self.account:
+                    self._report(self.account, await self._next_number())
             wait = retry_delay(self._attempts, error.after, random.random())  # noqa: S311  # spreading retries is no secret
             return min(wait.total_seconds(), LONGEST_WAIT) if error.after is None else wait.total_seconds()
         self._failure.succeeded()

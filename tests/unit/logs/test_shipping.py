@@ -134,6 +134,30 @@ async def test_after_a_fault_lines_wait_and_are_sent_again(fault):
         assert it.account.outcomes == {"shipped": 2}
 
 
+@pytest.mark.parametrize("kind", ["datadog", "loki"])
+async def test_lines_of_an_hour_in_which_the_receiver_was_away_arrive_when_it_is_back(kind):
+    receiver = FakeDatadogLogs() if kind == "datadog" else FakeLoki()
+    async with receiver as server:
+        sink = Datadog(url=server.url, api_key=server.key) if kind == "datadog" else Loki(url=server.url)
+        async with shipping(sink) as it:
+            await it.begin()
+            server.next(*[random.Random(7).choice([fake_http.broken, fake_http.reset, fake_http.half])] * 500)
+            back, number, attempts = it.clock.now() + timedelta(hours=1), 0, 0
+            while it.clock.now() < back:
+                it.store.append([line(f"line {number + one}") for one in range(100)], {})
+                number, attempts = number + 100, attempts + 1
+                it.clock.advance(max(1.0, await it.shipper.once()))
+            assert attempts < 200  # it waits longer and longer, a minute at most
+            assert not it.shipper.health().ok
+            assert it.meters.value(WAITING, sink=it.shipper._sink.name) > 0
+            server._faults.clear()
+            await it.all()
+            assert set(server.messages) == {f"line {one}" for one in range(number)}
+            assert it.account.outcomes == {"shipped": number}
+            assert it.account.next - it.account.first == number
+            assert it.shipper.health().ok
+
+
 async def test_a_batch_that_is_too_large_is_split_and_a_line_that_is_rejected_is_dropped_alone():
     async with datadog(poison="odd", max_bytes=2_000) as (server, it):
         await it.begin(*(f"line {number} {'odd' if number == 13 else 'fine'}" for number in range(40)), "x" * 3_000)
