@@ -52,6 +52,7 @@ from toban.service_ports import (
     on_call_zone,
     open_reports,
     recorder_ports,
+    review_thresholds,
     runbook_ports,
 )
 from toban.settings import Settings, load_rules, service_levels
@@ -200,7 +201,13 @@ class GenerationBuilder:
         maintenance = open_maintenance(
             base.maintenance,
             maintenance_ports(
-                settings, base, tools, notifications.silences, missing, lambda order: reports.send(order)
+                settings,
+                base,
+                tools,
+                notifications.silences,
+                missing,
+                lambda order: reports.send(order),
+                lambda tell: review_thresholds(review.proposals, clock, tell),
             ),
             base.state,
             clock,

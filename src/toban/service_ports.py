@@ -33,7 +33,7 @@ from toban.maintenance.assembly import Maintenance
 from toban.maintenance.decisions import Conditions
 from toban.maintenance.executor import MaintenancePorts
 from toban.maintenance.settings import all_tasks
-from toban.maintenance.task import ReportOrder, TaskTools
+from toban.maintenance.task import Finding, ReportOrder, TaskTools
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
@@ -41,6 +41,8 @@ from toban.reports.builder import ReportBuilder, ReportSources
 from toban.reports.service import ReportService
 from toban.review.alert_review import EvaluatedRule
 from toban.review.assembly import Review
+from toban.review.proposal_service import ProposalService
+from toban.review.proposals import Proposal
 from toban.review.recorder import RecorderPorts
 from toban.runbooks.action import ActionTools
 from toban.runbooks.settings import load_runbooks
@@ -135,6 +137,7 @@ def maintenance_ports(
     silences: SilenceCommands,
     doubts: Callable[[], str],
     send_report: Callable[[ReportOrder], Awaitable[str]],
+    review_thresholds: Callable[[Callable[[str], None]], Awaitable[Sequence[Finding]]],
 ) -> MaintenancePorts:
     """Return what maintenance uses under some settings; it heeds the stop switch of runbooks."""
     clock = tools.clock
@@ -163,6 +166,7 @@ def maintenance_ports(
             zone,
             settings.data,
             send_report,
+            review_thresholds,
             lambda: read_progress(settings.logs, base.logs, clock),
             (base.engines.store, base.logs.retention),
         ),
@@ -199,6 +203,24 @@ def open_reports(
         notifications.send_notice,
         clock,
     )
+
+
+async def review_thresholds(proposals: ProposalService, clock: Clock, tell: Callable[[str], None]) -> Sequence[Finding]:
+    """Look for better limits of all rules, and return what is proposed. Raises ``InvalidCommandError``."""
+    proposals.start(MAINTENANCE)
+    while (run := proposals.last) and run.ended is None:
+        tell(f"{run.done} of {run.total} rules")
+        await clock.sleep(1)
+    return [_as_finding(it) for it in (run.proposals if run else ())]
+
+
+def _as_finding(proposal: Proposal) -> Finding:
+    override = ", ".join(f"{name}: {value}" for name, value in proposal.override.items())
+    text = (
+        f"{override}: of {proposal.fired} firings in {proposal.days:.0f} days {proposal.saved} would not have been; "
+        f"kept {proposal.found} of {proposal.found} true incidents"
+    )
+    return Finding(proposal.rule, text, remedy=f"toban review --apply {proposal.rule}")
 
 
 def deploy_ports(settings: Settings, base: Foundation) -> DeployPorts:

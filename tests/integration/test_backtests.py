@@ -48,6 +48,8 @@ def test_what_fired_is_recorded_and_a_backtest_finds_the_same(tmp_path):
         assert (firing["priority"], firing["ended"]) == ("P3", None)
         assert firing["acknowledged_by"] and [it["kind"] for it in firing["acts"]] == ["silence"]
         listed = program.run("rules", "history", "always").stdout
+        reviewed = json.loads(program.run("maintenance", "run", "threshold_review", "--json").stdout)
+        assert (reviewed["state"], reviewed["text"]) == ("succeeded", "no limit could be better")
         assert "ACTED ON" in listed and "silence" in listed
         assert program.run("rules", "history", "nothing").stdout == "Nothing has fired.\n"
         assert "silence" in program.get("/rules/always")[1]
