@@ -19,7 +19,7 @@ MAX_BUCKETS: Final = 30
 
 RESERVED: Final = (
     *("alerts", "backup", "dns", "fly", "folder", "postgres", "probe", "process", "redis", "scrape", "sentry"),
-    *("storefront", "system", "tls", "toban", "up", "upstash", "uptimerobot", "vendure"),
+    *("sloth", "storefront", "system", "tls", "toban", "up", "upstash", "uptimerobot", "vendure"),
 )
 """First words of the metrics that toban itself declares, now or in a later version."""
 

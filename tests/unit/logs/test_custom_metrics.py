@@ -150,5 +150,7 @@ def test_names_are_distinct_and_metrics_are_limited():
 
 
 def test_a_metric_of_ones_own_can_not_have_the_name_of_a_declared_one():
-    first_words = {family.name.partition("_")[0].lower() for _, family in declared_families()}
+    # A name with a colon is that of a recording rule: none of one's own can have it.
+    names = [family.name for _, family in declared_families() if ":" not in family.name]
+    first_words = {name.partition("_")[0].lower() for name in names}
     assert first_words <= set(RESERVED)

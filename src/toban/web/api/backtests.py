@@ -25,7 +25,7 @@ class StartBacktestRequest(RequestModel):
     """What to replay: the rules of a name, or those of a rule file."""
 
     rule: Annotated[str, StringConstraints(max_length=200)] = ""
-    rules: Annotated[str, StringConstraints(max_length=200_000)] = ""
+    rules: Annotated[str, StringConstraints(max_length=100_000)] = ""
     """The content of a rule file; its recording rules are replayed too."""
     begins: AwareDatetime
     ends: AwareDatetime
