@@ -207,7 +207,7 @@ class GenerationBuilder:
                 notifications.silences,
                 missing,
                 lambda order: reports.send(order),
-                lambda tell: review_thresholds(review.proposals, clock, tell),
+                lambda tell: review_thresholds(review.proposals, tell),
             ),
             base.state,
             clock,

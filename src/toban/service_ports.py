@@ -205,13 +205,9 @@ def open_reports(
     )
 
 
-async def review_thresholds(proposals: ProposalService, clock: Clock, tell: Callable[[str], None]) -> Sequence[Finding]:
-    """Look for better limits of all rules, and return what is proposed. Raises ``InvalidCommandError``."""
-    proposals.start(MAINTENANCE)
-    while (run := proposals.last) and run.ended is None:
-        tell(f"{run.done} of {run.total} rules")
-        await clock.sleep(1)
-    return [_as_finding(it) for it in (run.proposals if run else ())]
+async def review_thresholds(proposals: ProposalService, tell: Callable[[str], None]) -> Sequence[Finding]:
+    """Look for better limits of all rules, and return what is proposed. Raises like ``ProposalService.review``."""
+    return [_as_finding(it) for it in await proposals.review(MAINTENANCE, tell)]
 
 
 def _as_finding(proposal: Proposal) -> Finding:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.unit.maintenance.fake_task import Process, Sweep
+from tests.fake_maintenance import Process, Sweep
 from toban.maintenance import repository
 from toban.maintenance.run import MaintenanceRun, RunState, StepOutcome, StepRecord
 from toban.maintenance.task import Finding, Severity

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from toban.maintenance.task import Finding, Severity, Step
+from toban.maintenance.task import Finding, Step
 
 
 class RunState(StrEnum):
@@ -138,11 +138,6 @@ class MaintenanceRun:
     def steps_done(self) -> int:
         """How many steps have ended."""
         return sum(it.ended is not None for it in self.steps)
-
-    def worst(self) -> Severity | None:
-        """Return the worst severity of what it found."""
-        order = list(Severity)
-        return max((it.severity for it in self.findings), key=order.index, default=None)
 
     def with_step(self, index: int, record: StepRecord) -> Self:
         """Return it with the changed record of a step."""

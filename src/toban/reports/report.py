@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from toban.core.impact import Impact
@@ -200,11 +200,6 @@ class Report:
     deploys: Sequence[DeployLine] = ()
     forecasts: Sequence[ForecastLine] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def days(self) -> Sequence[date]:
-        """The days of the span."""
-        return self.span.days
 
     @property
     def lost(self) -> Impact | None:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from toban.core.actor import Actor
-from toban.core.errors import InvalidCommandError
+from toban.core.errors import ActionError, InvalidCommandError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import gauge
@@ -53,6 +53,7 @@ class ProposalService:
         self._clock = clock
         self._meters = meters
         self._asked = asyncio.Event()
+        self._advanced = asyncio.Event()
 
     def start(self, actor: Actor) -> ProposalRun:
         """Start a run. Raises ``InvalidCommandError`` while one goes on."""
@@ -62,13 +63,33 @@ class ProposalService:
         self._asked.set()
         return self.last
 
+    async def review(self, actor: Actor, tell: Callable[[str], None]) -> Sequence[Proposal]:
+        """
+        Run over all rules and return what is proposed; ``tell`` is told how far it is.
+
+        Raises ``InvalidCommandError`` while another run goes on, and ``ActionError`` where a reload ends it.
+        """
+        run = self.start(actor)
+        while run.ended is None:
+            tell(f"{run.done} of {run.total} rules")
+            await self._advanced.wait()
+            self._advanced.clear()
+            run = self.last or run
+        if run.done < run.total:
+            raise ActionError("the configuration was reloaded meanwhile: review it again")
+        return run.proposals
+
     async def run(self) -> None:
-        """Run what was asked for until cancelled."""
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            if self.last:
-                await self._execute(self.last)
+        """Run what was asked for until cancelled; what goes on then has ended."""
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                if self.last:
+                    await self._execute(self.last)
+        finally:
+            if self.last and self.last.ended is None:
+                self._advance(replace(self.last, ended=self._clock.now()))
 
     async def _execute(self, run: ProposalRun) -> None:
         for rule in self._rules():
@@ -82,10 +103,15 @@ class ProposalService:
                 run = replace(run, proposals=(*run.proposals, found))
             else:
                 run = replace(run, refusals=(*run.refusals, found))
-            self.last = run = replace(run, done=run.done + 1)
-        self.last = replace(run, ended=self._clock.now())
+            run = replace(run, done=run.done + 1)
+            self._advance(run)
+        self._advance(replace(run, ended=self._clock.now()))
         self._meters.set(PROPOSALS, len(run.proposals))
         log.info("thresholds reviewed", rules=run.done, proposals=len(run.proposals))
+
+    def _advance(self, run: ProposalRun) -> None:
+        self.last = run
+        self._advanced.set()
 
     def health(self) -> HealthStatus:
         """Return what it does: it is never unhealthy."""

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from toban.shop.admin_database import quoted
+
 if TYPE_CHECKING:
     from toban.shop.database import ShopDatabase
 
@@ -166,8 +168,3 @@ def missing(tables: Tables, role: str, customer_type: str) -> list[str]:
         f'GRANT SELECT ({", ".join(map(quoted, columns))}) ON "{table}" TO {quoted(role)};'
         for table, columns in hidden(tables, customer_type).items()
     ]
-
-
-def quoted(name: str) -> str:
-    """Return a name quoted for SQL."""
-    return '"' + name.replace('"', '""') + '"'

@@ -141,7 +141,7 @@ async def test_lines_of_an_hour_in_which_the_receiver_was_away_arrive_when_it_is
         sink = Datadog(url=server.url, api_key=server.key) if kind == "datadog" else Loki(url=server.url)
         async with shipping(sink) as it:
             await it.begin()
-            server.next(*[random.Random(7).choice([fake_http.broken, fake_http.reset, fake_http.half])] * 500)
+            server.next(*random.Random(7).choices([fake_http.broken, fake_http.reset, fake_http.half], k=500))
             back, number, attempts = it.clock.now() + timedelta(hours=1), 0, 0
             while it.clock.now() < back:
                 it.store.append([line(f"line {number + one}") for one in range(100)], {})
@@ -150,7 +150,7 @@ async def test_lines_of_an_hour_in_which_the_receiver_was_away_arrive_when_it_is
             assert attempts < 200  # it waits longer and longer, a minute at most
             assert not it.shipper.health().ok
             assert it.meters.value(WAITING, sink=it.shipper._sink.name) > 0
-            server._faults.clear()
+            server.clear_faults()
             await it.all()
             assert set(server.messages) == {f"line {one}" for one in range(number)}
             assert it.account.outcomes == {"shipped": number}

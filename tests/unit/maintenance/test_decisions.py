@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.maintenance.fake_task import Sweep
+from tests.fake_maintenance import Sweep
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.labels import Labels
 from toban.maintenance.decisions import Conditions, due, is_dry, next_start, reason_to_stop, reason_to_wait

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_maintenance import FOUND, PERSON, Process, Sweep
 from tests.fakes import FakeClock
-from tests.unit.maintenance.fake_task import FOUND, PERSON, Process, Sweep
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.labels import Labels

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.actor import Actor
-from toban.core.errors import InvalidCommandError
+from toban.core.errors import ActionError, InvalidCommandError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.replay import RuleChange
 from toban.review.alert_review import EvaluatedRule
@@ -59,3 +59,24 @@ async def test_every_rule_gets_a_proposal_or_a_reason():
     assert service.start(ANN).ended is None
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_who_waits_for_a_review_is_told_how_far_it_is_and_gets_what_is_proposed():
+    review, told = FixedReview(), list[str]()
+    review.go_on.set()
+    service = ProposalService(review, lambda: RULES, FakeClock(), MetricRegistry())
+    task = asyncio.create_task(service.run())
+    assert [it.rule for it in await service.review(ANN, told.append)] == ["noisy"]
+    assert told[0] == "0 of 3 rules"
+    task.cancel()
+
+
+async def test_who_waits_for_a_review_learns_that_a_reload_has_ended_it():
+    service = ProposalService(FixedReview(), lambda: RULES, FakeClock(), MetricRegistry())
+    task = asyncio.create_task(service.run())
+    waiting = asyncio.create_task(service.review(ANN, lambda _: None))
+    await settled()
+    task.cancel()
+    with pytest.raises(ActionError, match="the configuration was reloaded meanwhile"):
+        await waiting
+    assert service.last.ended

@@ -9,6 +9,7 @@ from typing import Any, Final
 from toban.core.errors import ActionError
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.task import Finding, Severity
+from toban.shop.admin_database import quoted
 
 Query = Callable[[str, Mapping[str, Any] | None], Awaitable[Sequence[Mapping[str, Any]]]]
 """Runs a query in one of the two databases."""
@@ -229,4 +230,4 @@ def _in(query: str, schema: str) -> str:
 
 def _quoted(name: str) -> str:
     """Return a quoted name; a per cent sign in it is no parameter."""
-    return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+    return quoted(name).replace("%", "%%")

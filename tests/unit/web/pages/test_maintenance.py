@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.fake_maintenance import Process
 from tests.fakes import FakeClock
-from tests.unit.maintenance.fake_task import Process
 from toban.maintenance import repository
 from toban.maintenance.run import MaintenanceRun, RunState
 from toban.maintenance.task import Finding, Severity
