@@ -22,9 +22,9 @@ def _with_kind(name: str, written: object) -> object:
     written = {} if written is None and name in kinds else written
     if not isinstance(written, Mapping) or "kind" in written:
         return written
-    if difflib.get_close_matches(name, kinds, 1):
-        TASKS.check(name)  # what is nearly a kind is a mistake in writing: this says which one is meant
-    return {"kind": name, **written} if name in kinds else written
+    # What is nearly a kind is a mistake in writing: as a kind it is refused with the one that is meant.
+    is_kind = name in kinds or difflib.get_close_matches(name, kinds, 1)
+    return {"kind": name, **written} if is_kind else written
 
 
 TaskSettings: TypeAlias = Annotated[dict[str, Annotated[Task, TASKS]], BeforeValidator(_kind_by_key)]

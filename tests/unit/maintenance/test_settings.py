@@ -43,7 +43,10 @@ def test_a_kind_may_be_named_without_settings():
 @pytest.mark.parametrize(
     ("maintenance", "message"),
     [
-        ({"postgres_vacum": {}}, "unknown maintenance task 'postgres_vacum': did you mean postgres_vacuum?"),
+        (
+            {"postgres_vacum": {}, "postgres_vacuum": {"mode": "off"}},
+            "maintenance.postgres_vacum: unknown maintenance task 'postgres_vacum': did you mean postgres_vacuum?",
+        ),
         ({"postgres_vacuum": {"crom": "0 3 * * *"}}, "unknown setting 'crom': did you mean 'cron'?"),
         ({"postgres_vacuum": {"cron": "61 3 * * *"}}, "invalid cron schedule '61 3 * * *'"),
         ({"postgres_vacuum": {"mode": "on"}}, "maintenance.postgres_vacuum.mode"),
