@@ -57,3 +57,10 @@ def test_a_file_that_would_be_invalid_is_left_as_it_was(tmp_path, monkeypatch):
     result, posted = apply(tmp_path, monkeypatch, override={"limit": "much"})
     assert isinstance(result.exception, SettingsError)
     assert posted == [] and "overrides" not in (tmp_path / "toban.yaml").read_text()
+
+
+def test_a_file_that_only_its_owner_may_read_stays_so(tmp_path, monkeypatch):
+    (tmp_path / "toban.yaml").touch(mode=0o600)
+    result, _ = apply(tmp_path, monkeypatch)
+    assert result.exception is None, result.output
+    assert (tmp_path / "toban.yaml").stat().st_mode & 0o777 == 0o600

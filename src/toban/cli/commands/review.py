@@ -5,6 +5,7 @@ import getpass
 import json
 import os
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from itertools import groupby
@@ -129,14 +130,23 @@ def _apply(rule: str, config: Path | None, data: Path | None) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: whoever reads it sees the old or the new one."""
-    written = path.with_name(f".{path.name}.new")
+    """Write a file as a whole: whoever reads it sees the old or the new one, and nobody else may read the new one."""
     try:
-        written.write_text(text, encoding="utf-8")
-        written.chmod(path.stat().st_mode)
-        written.replace(path)
+        mode = path.stat().st_mode
+        # Made private, by a name of its own: it may hold secrets, and its mode is set after its content.
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(number, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(mode)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
     except OSError as error:
-        raise SettingsError(f"{path}: can't be written: {error}") from error
+        raise SettingsError(f"{path}: can't be written: {error.strerror}") from error
 
 
 def _row(it: dict[str, Any]) -> tuple[str, ...]:
