@@ -1,5 +1,6 @@
 """Commands on maintenance: list tasks and runs, start one, end one."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from toban.core.actor import Actor
-from toban.core.errors import InvalidCommandError, NotFoundError
+from toban.core.errors import InvalidCommandError, NotFoundError, TobanError
 from toban.core.input_limits import repair_surrogates
 from toban.core.ports import Clock
 from toban.maintenance import repository
@@ -21,6 +22,8 @@ from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 
 LISTED: Final = 30
+MISSING_SECONDS: Final = 20
+"""How long looking for what a task lacks may take: somebody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,15 @@ class MaintenanceCommands:
     async def missing(self, name: str) -> str:
         """Return what keeps a task from working here, with the remedy. Raises ``NotFoundError``."""
         task = self._task(name)
-        return self._service.not_configured(task) or await task.missing(self._service.ports.tools)
+        if problem := self._service.not_configured(task):
+            return problem
+        try:
+            async with asyncio.timeout(MISSING_SECONDS):
+                return await task.missing(self._service.ports.tools)
+        except TobanError as error:
+            return str(error)  # what it works on can't be reached
+        except TimeoutError:
+            return f"what it works on did not answer within {MISSING_SECONDS} seconds"
 
     async def run(self, number: int) -> MaintenanceRun:
         """Return one run. Raises ``NotFoundError``, ``StateError``."""

@@ -10,8 +10,9 @@ import pytest
 from tests.fake_maintenance import FOUND, PERSON, Process, Sweep
 from tests.fakes import FakeClock
 from toban.core.alerts import Alert, AlertStatus
-from toban.core.errors import InvalidCommandError, NotFoundError
+from toban.core.errors import ActionError, InvalidCommandError, NotFoundError
 from toban.core.labels import Labels
+from toban.maintenance import commands
 from toban.maintenance.run import RunState, StepOutcome
 from toban.maintenance.service import FAILED, FINDINGS, SUCCESS
 from toban.maintenance.task import Mode
@@ -250,3 +251,18 @@ async def test_a_run_that_is_abandoned_by_another_process_is_ended(tmp_path: Pat
     assert started.is_abandoned(clock.now() + timedelta(seconds=61))
     await process.service.settled()
     await process.close()
+
+
+async def test_what_a_task_works_on_can_be_away_when_somebody_asks_what_it_lacks(process: Process, monkeypatch):
+    async def away(self: Sweep, tools: object) -> str:
+        raise ActionError("the rooms are locked")
+
+    async def hangs(self: Sweep, tools: object) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    monkeypatch.setattr(Sweep, "missing", away)
+    assert await process.commands.missing("sweep") == "the rooms are locked"
+    monkeypatch.setattr(Sweep, "missing", hangs)
+    monkeypatch.setattr(commands, "MISSING_SECONDS", 0.01)
+    assert await process.commands.missing("sweep") == "what it works on did not answer within 0.01 seconds"
