@@ -8,14 +8,16 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, Service
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.commands import IncidentCommands
-from toban.incidents.duty import AlwaysOnDuty, Duty
 from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
-from toban.incidents.schedule_commands import OnCallCommands
-from toban.incidents.schedule_service import OnCallService
-from toban.incidents.service import IncidentPorts, IncidentService, MessageQueue
-from toban.incidents.settings import IncidentSettings, OnCallSettings
+from toban.incidents.service import IncidentPorts, IncidentService
+from toban.incidents.settings import IncidentSettings
+from toban.oncall.commands import OnCallCommands
+from toban.oncall.duty import AlwaysOnDuty, Duty
+from toban.oncall.service import OnCallService
+from toban.oncall.settings import OnCallSettings
 from toban.state.database import State
+from toban.state.message_queue import MessageQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def incident_policy(
     """
     zone = ZoneInfo(on_call.timezone or timezone)
     known = duty or AlwaysOnDuty(on_call.people)
-    return IncidentPolicy(settings, on_call, known, channels, zone, language, address)
+    return IncidentPolicy(on_call, known, channels, zone, language, address, settings=settings)
 
 
 def open_incidents(

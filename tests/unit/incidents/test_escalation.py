@@ -8,11 +8,11 @@ import pytest
 from tests.incident_timeline import Night, Shifts, policy
 from toban.incidents import lifecycle
 from toban.incidents.book import Suppression
-from toban.incidents.duty import ScheduledDuty
 from toban.incidents.incident import EntryKind, IncidentState
 from toban.incidents.policy import IncidentPolicy
-from toban.incidents.schedule import schedule_of
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.duty import ScheduledDuty
+from toban.oncall.schedule import schedule_of
+from toban.oncall.settings import OnCallSettings
 
 TEAM = {
     "people": {
