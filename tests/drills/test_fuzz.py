@@ -397,8 +397,8 @@ def test_toban_stays_healthy_and_restarts_after_any_input(tmp_path: Path, seed: 
                 if found := posted(program, endpoint, bodies):
                     wrong[name] = found[:5]
             slow = max(took, default=0) if len(took) < 100 else sorted(took)[len(took) * 99 // 100]
-            grown = program.memory() - size
-            print(f"{name}: {len(bodies)} in {time.monotonic() - began:.0f} s, {grown:+.1f} MB, /health {slow:.3f} s")
+            seconds, grown = time.monotonic() - began, (program.memory() - size) / MB
+            print(f"{name}: {len(bodies)} in {seconds:.0f} s, {grown:+.1f} MB, /health {slow:.3f} s")
         responds(program)
         grown = program.memory() - before
         assert program.stop() == 0
