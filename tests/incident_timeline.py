@@ -58,10 +58,12 @@ def policy(
     duty: Duty | None = None,
     channels: Mapping[str, bool] = CHANNELS,
     zone: str = "UTC",
+    calling: frozenset[str] = frozenset(),
 ) -> IncidentPolicy:
     people = OnCallSettings.model_validate(on_call or {})
     settings = IncidentSettings.model_validate(incidents or {})
-    return IncidentPolicy(people, duty or AlwaysOnDuty(people.people), channels, ZoneInfo(zone), settings=settings)
+    known = duty or AlwaysOnDuty(people.people)
+    return IncidentPolicy(people, known, channels, ZoneInfo(zone), calling=calling, settings=settings)
 
 
 class Night:

@@ -64,6 +64,7 @@ def incident_ports(
         settings.incidents,
         settings.on_call,
         {name: channel.pages for name, channel in settings.channels.items()},
+        frozenset(name for name, channel in settings.channels.items() if channel.calls_again),
         settings.notify.timezone,
         settings.notify.language,
         settings.notify.address or "",

@@ -42,6 +42,7 @@ def incident_policy(
     settings: IncidentSettings,
     on_call: OnCallSettings,
     channels: Mapping[str, bool],
+    calling: frozenset[str],
     timezone: str,
     language: str,
     address: str,
@@ -50,11 +51,12 @@ def incident_policy(
     """
     Return the policy of some settings.
 
-    ``channels`` are the configured ones, each with whether it pages; without a ``duty`` everybody is always on call.
+    ``channels`` are the configured ones, each with whether it pages, ``calling`` those that call by themselves. Without
+    a ``duty`` everybody is always on call.
     """
     zone = ZoneInfo(on_call.timezone or timezone)
     known = duty or AlwaysOnDuty(on_call.people)
-    return IncidentPolicy(on_call, known, channels, zone, language, address, settings=settings)
+    return IncidentPolicy(on_call, known, channels, zone, language, address, calling, settings=settings)
 
 
 def open_incidents(

@@ -14,7 +14,8 @@ class OnCallPolicy:
     """
     The settings of people, the schedule, and how messages are written.
 
-    ``channels`` are the configured ones, each with whether it pages somebody.
+    ``channels`` are the configured ones, each with whether it pages somebody, ``calling`` those whose service calls
+    people until one of them answers.
     """
 
     on_call: OnCallSettings
@@ -23,6 +24,7 @@ class OnCallPolicy:
     zone: ZoneInfo
     language: str = "en"
     address: str = ""
+    calling: frozenset[str] = frozenset()
 
     def channels_of(self, person: str, attempts: int) -> list[str]:
         """Return the channels by which a person is tried who was tried so often before; one more each time."""
@@ -36,6 +38,11 @@ class OnCallPolicy:
         personal = personal_channels(self.on_call)
         paging = [name for name, pages in self.channels.items() if pages]
         return paging or [name for name in self.channels if name not in personal] or list(self.channels)
+
+    @property
+    def reminded_channels(self) -> list[str]:
+        """The channels of everybody that are reminded of what they have: not those that call by themselves."""
+        return [name for name in self.shared_channels if name not in self.calling]
 
     def name_of(self, person: str) -> str:
         """Return the name of a person that is shown."""
