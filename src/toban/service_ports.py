@@ -187,6 +187,7 @@ def open_reports(
         settings.shop.title,
         settings.notify.address or "",
         incidents.commands.between,
+        incidents.duty.between,
         base.deploys.deploys,
         maintenance.commands.between,
         review.levels.budgets,

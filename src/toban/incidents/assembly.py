@@ -9,6 +9,7 @@ from toban.core.ports import Clock, Service
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.commands import IncidentCommands
 from toban.incidents.duty import AlwaysOnDuty, Duty
+from toban.incidents.duty_report import DutyReport
 from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.schedule_commands import OnCallCommands
@@ -29,6 +30,7 @@ class Incidents:
     on_call: OnCallService
     on_call_commands: OnCallCommands
     impact: ImpactUpdater
+    duty: DutyReport
 
     @property
     def services(self) -> Sequence[Service]:
@@ -73,6 +75,6 @@ def open_incidents(
     auditor = IncidentAuditor(service, state, clock, meters)
     on_call_commands = OnCallCommands(on_call, lambda: service.policy, queue, state, clock, service.decided)
     impact = ImpactUpdater(service, estimate, state, clock, meters)
-    return Incidents(
-        service, IncidentCommands(service, state, clock), ports, auditor, on_call, on_call_commands, impact
-    )
+    duty = DutyReport(on_call, lambda: service.policy, state)
+    commands = IncidentCommands(service, state, clock)
+    return Incidents(service, commands, ports, auditor, on_call, on_call_commands, impact, duty)

@@ -70,7 +70,14 @@ async def no_budgets() -> list:
 
 async def report_of(source: ScriptSource, span=OCTOBER, audience=Audience.OWNER, **others) -> Report:
     async with QueryExecutor(PromqlEngine(source)) as engine:
-        given = {"incidents": nothing, "deploys": nothing, "maintenance": nothing, "budgets": no_budgets, **others}
+        given = {
+            "incidents": nothing,
+            "duty": nothing,
+            "deploys": nothing,
+            "maintenance": nothing,
+            "budgets": no_budgets,
+            **others,
+        }
         sources = ReportSources(engine, FakeClock(NOW), "Kiosk", "https://toban.example", **given)
         return await ReportBuilder(sources).build(span, audience)
 
