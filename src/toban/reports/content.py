@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from toban.charts.plot import BarChart
 from toban.core.impact import Impact
 from toban.core.message_catalogue import catalogue
 from toban.core.number_format import MISSING, Unit, format_money, format_value
 from toban.incidents.duty_report import PersonDuty
-from toban.reports.bar_chart import BarChart
 from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
 from toban.reports.period import Period, Span
 from toban.reports.report import (

@@ -8,11 +8,11 @@ from enum import Enum
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from toban.charts import png, terminal
 from toban.core.message_catalogue import catalogue
 from toban.core.notification import Document
 from toban.core.terminal_columns import align_columns
 from toban.core.text_limits import is_web, one_line
-from toban.reports.bar_chart import HEIGHT, WIDTH
 from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
 from toban.reports.report import Report
 
@@ -37,7 +37,7 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Bullets):
         return "\n".join(f"- {_escaped(it)}" for it in block.items)
     if isinstance(block, Chart):
-        return f"```\n{block.chart.text()}\n```"
+        return f"```\n{terminal.draw_bars(block.chart)}\n```"
     rule = ["---" if place in block.texts else "---:" for place in range(len(block.headings))]
     rows = [block.headings, *block.rows]
     lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
@@ -59,7 +59,7 @@ def as_text(content: Content) -> str:
         if isinstance(block, Heading):
             parts += ["", block.text]
         elif isinstance(block, Chart):
-            parts.append(block.chart.text())
+            parts.append(terminal.draw_bars(block.chart))
         elif isinstance(block, Bullets):
             parts += [f"• {it}" for it in block.items]
         elif isinstance(block, Table):
@@ -107,11 +107,11 @@ def _html(block: Block, images: dict[str, bytes]) -> str:
         return "<ul>" + "".join(f"<li>{say(it)}</li>" for it in block.items) + "</ul>"
     if isinstance(block, Chart):
         name = f"chart-{len(images)}"
-        images[name] = block.chart.png()
+        images[name] = png.draw_bars(block.chart)
         first, last = block.chart.names
         return (
             f'<p style="margin:8px 0 0;color:#66707a;font-size:13px">{say(block.chart.highest)}</p>'
-            f'<img src="cid:{name}" alt="{say(block.text)}" width="{WIDTH}" height="{HEIGHT}" '
+            f'<img src="cid:{name}" alt="{say(block.text)}" width="{png.WIDTH}" height="{png.HEIGHT}" '
             'style="width:100%;height:auto;display:block">'
             f'<table role="presentation" width="100%" style="color:#66707a;font-size:13px"><tr><td>{say(first)}</td>'
             f'<td align="right">{say(last)}</td></tr></table>'

@@ -203,7 +203,7 @@ def is_png(body: bytes) -> bool:
         assert zlib.crc32(kind + data) == struct.unpack(">I", body[place + 8 + length : place + 12 + length])[0]
         parts[kind], place = data, place + 12 + length
     width, height = struct.unpack(">II", parts[b"IHDR"][:8])
-    return len(zlib.decompress(parts[b"IDAT"])) == height * (1 + 3 * width) and b"IEND" in parts
+    return len(zlib.decompress(parts[b"IDAT"])) == height * (1 + 4 * width) and b"IEND" in parts
 
 
 @pytest.mark.parametrize(
