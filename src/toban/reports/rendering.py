@@ -3,6 +3,8 @@
 import base64
 import dataclasses
 import html
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -10,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from toban.charts import png, terminal
 from toban.core.message_catalogue import catalogue
-from toban.core.notification import Document
+from toban.core.notification import Document, DocumentSection, Fact
+from toban.core.number_format import MISSING
 from toban.core.terminal_columns import align_columns
 from toban.core.text_limits import is_web, one_line
 from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
@@ -84,7 +87,32 @@ def as_mail(content: Content) -> Document:
         f'<div style="max-width:640px;margin:0 auto"><h1 style="font-size:20px">{say(content.title)}</h1>{body}{link}'
         f'<p style="color:#66707a;font-size:13px">{say(content.footer)}</p></div></body></html>\n'
     )
-    return Document(page, images)
+    return Document(page, images, tuple(as_sections(content)))
+
+
+def as_sections(content: Content) -> Iterator[DocumentSection]:
+    """Yield it in parts for a messenger: sentences, figures by name, charts as text."""
+    section = DocumentSection()
+    for block in content.blocks:
+        if isinstance(block, Heading):
+            yield section
+            section = DocumentSection(block.text)
+        elif isinstance(block, Paragraph):
+            section = replace(section, lines=(*section.lines, block.text))
+        elif isinstance(block, Bullets):
+            section = replace(section, lines=(*section.lines, *(f"• {it}" for it in block.items)))
+        elif isinstance(block, Chart):
+            section = replace(section, chart=terminal.draw_bars(block.chart))
+        else:
+            section = replace(section, facts=(*section.facts, *_facts(block)))
+    yield replace(section, lines=(*section.lines, content.footer))
+
+
+def _facts(table: Table) -> Iterator[Fact]:
+    """Yield a fact for each row of a table: what it is of, and its figures with their headings."""
+    for name, *cells in table.rows:
+        pairs = zip(table.headings[1:], cells, strict=True)
+        yield Fact(name, "\n".join(f"{heading}: {cell}" for heading, cell in pairs if cell != MISSING))
 
 
 def as_page(content: Content) -> str:
