@@ -360,6 +360,9 @@ class FakeSlack(FakeService):
             return "too_many_attachments"
         if len(body.get("text", "")) > 40_000:
             return "msg_too_long"
+        blocks = body.get("blocks", [])
+        if len(blocks) > 50 or not all(_is_block(it) for it in blocks):
+            return "invalid_blocks"
         for attachment in attachments:
             if fault := self._wrong_attachment(attachment):
                 return fault
@@ -383,6 +386,29 @@ class FakeSlack(FakeService):
         if len(attachment.get("footer", "")) > 300 or len(attachment.get("title", "")) > 1024:
             return "invalid_attachments"
         return ""
+
+
+def _is_block(block: dict[str, Any]) -> bool:
+    """Tell whether Slack accepts a block of a message: its parts, and their lengths."""
+    match block.get("type"):
+        case "header":
+            return set(block) == {"type", "text"} and _is_plain(block["text"], 150)
+        case "section":
+            fields = block.get("fields", [])
+            is_text = "text" not in block or _is_mrkdwn(block["text"], 3000)
+            is_known = not set(block) - {"type", "text", "fields"} and bool({"text", "fields"} & set(block))
+            return is_known and is_text and len(fields) <= 10 and all(_is_mrkdwn(it, 2000) for it in fields)
+        case "context":
+            elements = block.get("elements", [])
+            return 0 < len(elements) <= 10 and all(_is_mrkdwn(it, 3000) for it in elements)
+        case "divider":
+            return set(block) == {"type"}
+        case _:
+            return _is_actions_block(block)
+
+
+def _is_mrkdwn(text: Any, most: int) -> bool:
+    return isinstance(text, dict) and text.get("type") == "mrkdwn" and 0 < len(text.get("text", "")) <= most
 
 
 def _is_actions_block(block: dict[str, Any]) -> bool:

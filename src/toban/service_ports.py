@@ -64,11 +64,11 @@ def incident_ports(
         settings.incidents,
         settings.on_call,
         {name: channel.pages for name, channel in settings.channels.items()},
-        frozenset(name for name, channel in settings.channels.items() if channel.calls_again),
         settings.notify.timezone,
         settings.notify.language,
         settings.notify.address or "",
         duty,
+        frozenset(name for name, channel in settings.channels.items() if channel.calls_again),
     )
 
     def suppression() -> Suppression:
@@ -188,6 +188,7 @@ def open_reports(
         settings.shop.title,
         settings.notify.address or "",
         incidents.commands.between,
+        incidents.duty.between,
         base.deploys.deploys,
         maintenance.commands.between,
         review.levels.budgets,

@@ -1,10 +1,13 @@
 """A real shop and the whole program: every metric equals the ground truth of the traffic."""
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,18 +22,21 @@ pytestmark = SLOW
 
 OFTEN = """
 shop: {check: {}, services: {}}
+notify: {timezone: "%s"}
 collect:
   - {kind: vendure_db, interval: 1s}
   - {kind: bullmq, interval: 1s}
   - {kind: telemetry, interval: 1s}
   - {kind: shop_api, name: vendure, url: "%s", interval: 1s}
 """
+# Where it is about noon, midnight does not come in the middle of a test.
+ZONE = f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
 OURS = {"TobanCatalogue", "TobanSearch", "TobanProduct"}
 
 
 def monitored(tmp_path: Path, shop: ShopProcesses, port: int, **more: str):
     configuration = tmp_path / "toban.yaml"
-    configuration.write_text(OFTEN % shop.shop_api)
+    configuration.write_text(OFTEN % (ZONE, shop.shop_api))
     arguments = ("--listen", f"127.0.0.1:{port}", "--config", str(configuration))
     return toban(tmp_path / "data", *arguments, DATABASE_URL=shop.database_url, SHOP_API_URL=shop.shop_api, **more)
 
@@ -69,6 +75,24 @@ def counted(program: Program, ground_truth: GroundTruth) -> None:
     failed_is(program, sum(ground_truth.failed_attempts.values()))
 
 
+def report_equals(program: Program, ground_truth: GroundTruth) -> None:
+    """Hold the owner's report of today against the books."""
+    today = datetime.now(ZoneInfo(ZONE)).date()
+    report = json.loads(program.run("report", "--period", "day", "--day", str(today), "--format", "json").stdout)
+    sales, revenue = report["sales"], Counter[str]()
+    for (_, currency), net in ground_truth.revenue.items():
+        revenue[currency] += net
+    assert sales["orders"]["value"] == len(ground_truth.orders) == sum(it["orders"] or 0 for it in sales["slots"])
+    assert {of: round(it["value"] * 100) for of, it in sales["revenue"].items()} == revenue
+    failed = Counter[str]()
+    for (method, _), many in ground_truth.failed_attempts.items():
+        failed[method] += many
+    assert {it["method"]: it["failed"] for it in report["payments"]} == failed
+    requests = {it["operation"]: it["requests"] for it in report["speed"] if it["operation"] in ground_truth.requests}
+    assert len(requests) >= 5
+    assert requests == {name: ground_truth.requests[name] for name in requests}
+
+
 def failed_is(program: Program, many: int) -> None:
     """Wait until so many payments are known to have failed."""
     eventually(lambda: metric_values(program, "sum(vendure_payments_failed_total)")[()], lambda found: found == many)
@@ -104,6 +128,7 @@ async def test_metrics_of_enriched_telemetry_and_tables_equal_the_ground_truth(t
         }
 
         assert not decreases(api_samples(program.query(ALL_COUNTERS)))
+        report_equals(program, ground_truth)
 
         # PostgreSQL stops under the running shop: HTTP goes on saying 200, toban does not.
         shop.postgres.kill()

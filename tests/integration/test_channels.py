@@ -19,7 +19,7 @@ from tests.fakes import FakeClock
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import DeliveryError
 from toban.core.labels import Labels
-from toban.core.notification import Fact, Link, Notification, NotificationKind
+from toban.core.notification import Document, DocumentSection, Fact, Link, Notification, NotificationKind
 from toban.notify.channel import ChannelTools
 from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.email import Email
@@ -94,6 +94,49 @@ async def test_a_slack_webhook_gets_the_originals_attachment(tools):
         {"title": "Shop", "value": "shop.example (staging)", "short": True},
     ]
     assert "<https://wiki.example/down|Runbook>" in first.attachment["text"]
+
+
+async def test_a_report_in_slack_has_its_figures_as_fields_and_a_link(tools):
+    """
+    By a webhook and by a bot alike; parts of it come from outside.
+    """
+    figures = (Fact("Orders", "2026-11: 1,234\nChange: +12 %"), Fact("<!channel>", "1 & 2"))
+    sections = (
+        DocumentSection(lines=("Customers could buy all the time.",)),
+        DocumentSection("Sales", (), figures, "1 ▂█ 2"),
+    )
+    report = message(
+        NotificationKind.NOTICE, document=Document("<p>", {}, sections), links=(Link("Open", "https://t.example/r"),)
+    )
+    async with FakeSlack() as slack:
+        await Slack(webhook=slack.webhook).send(report, {}, tools)
+        await Slack(token=slack.token, api=slack.api).send(report, {}, tools)
+        shown = [it.body["blocks"] for it in slack.messages]
+    assert shown[0] == shown[1]
+    header, lead, heading, fields, chart, link = shown[0]
+    assert (header["type"], lead["text"]["text"]) == ("header", "Customers could buy all the time.")
+    assert heading["text"]["text"] == "*Sales*"
+    assert [it["text"] for it in fields["fields"]] == [
+        "*Orders*\n2026-11: 1,234\nChange: +12 %",
+        "*&lt;!channel&gt;*\n1 &amp; 2",
+    ]
+    assert chart["elements"][0]["text"] == "`1 ▂█ 2`"
+    assert link["elements"][0]["text"] == "<https://t.example/r|Open>"
+
+
+async def test_a_report_of_any_length_is_accepted_by_slack_and_keeps_its_link(tools):
+    section = DocumentSection("h" * 5_000, ("<" * 9_000,), (Fact("n" * 4_000, "&" * 4_000),) * 25, "█" * 9_000)
+    report = message(
+        NotificationKind.NOTICE,
+        title="t" * 400,
+        document=Document("<p>", {}, (section,) * 40),
+        links=(Link("Open", "https://t.example/r"),),
+    )
+    async with FakeSlack() as slack:
+        await Slack(token=slack.token, api=slack.api).send(report, {}, tools)
+        (only,) = slack.messages
+    assert len(only.body["blocks"]) == 50
+    assert "https://t.example/r" in only.body["blocks"][-1]["elements"][0]["text"]
 
 
 async def test_a_slack_bot_updates_one_message(tools):

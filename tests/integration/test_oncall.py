@@ -104,3 +104,21 @@ def test_a_shift_is_covered_swapped_taken_cancelled_and_subscribed_to(tmp_path, 
         assert (wrong.returncode, "is not a time like" in wrong.stderr) == (2, True)
         checked = program.run("check", "--config", str(config))
         assert "no channel that pages: ann, ben" in checked.stdout
+
+
+def test_an_engineers_report_says_who_was_on_call_who_was_called_and_who_answered_in_time(tmp_path, config, phone):
+    with toban(tmp_path / "data", "--config", str(config)) as program:
+        eventually(lambda: program.run("oncall").stdout, lambda text: text.startswith("on call: ben\n"))
+        declared = program.run("incidents", "declare", "Nobody can pay", "--priority", "P1")
+        assert declared.returncode == 0, declared.stderr
+        eventually(lambda: phone.received)
+        assert program.run("incidents", "ack", "1").returncode == 0
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        arguments = ("report", "--period", "day", "--day", today, "--audience", "engineer")
+        report = json.loads(program.run(*arguments, "--format", "json").stdout)
+        duty = {it["person"]: it for it in report["duty"]}
+        assert sum(it["on_call"] for it in duty.values()) == 86_400
+        assert duty["ann"]["pages"] == 1
+        # Whoever runs the command answers.
+        assert [(it["answered"], it["in_time"]) for it in duty.values() if it["answered"]] == [(1, 1)]
+        assert "Acknowledged first" in program.run(*arguments).stdout

@@ -2,16 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, BinaryIO, Final, TextIO, TypeAlias
+from typing import Any, BinaryIO, Final, TextIO
 
 import click
 
+from toban.charts.terminal import Segment
 from toban.core.labels import Labels
 from toban.core.terminal_columns import align_columns
 from toban.core.terminal_escapes import escape_controls, escape_line
-
-Segment: TypeAlias = tuple[str, str]
-"""A part of a line, and its colour; empty for the usual one."""
 
 MARKS: Final = {"healthy": "●", "unhealthy": "▲", "not configured": "○", "no data yet": "◌"}
 """The marks of states."""

@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final, Protocol
 
@@ -36,6 +36,10 @@ COARSE_STEP: Final = timedelta(minutes=5)
 """The steps of the grid of times: about as fine as collections for the newest day, coarser before."""
 
 FINE_RANGE: Final = timedelta(days=1)
+
+BORDER: Final = timedelta(minutes=15)
+"""Hours and days begin at one of these in every time zone."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 CLOCK_CHANGE: Final = timedelta(hours=2)
 """Ids are kept so much longer than events are read again: local times come twice when clocks go back."""
@@ -106,10 +110,15 @@ class Totals:
 
 
 def sample_times(since: datetime, until: datetime, now: datetime) -> Iterator[datetime]:
-    """Yield the times of the samples between two times; the last is ``until``."""
+    """
+    Yield the times of the samples between two times; the last is ``until``.
+
+    There is one at each quarter of an hour: what happened in the last second of a day belongs to that day.
+    """
     at = since
     while at < until:
-        at = min(at + (FINE_STEP if now - at <= FINE_RANGE else COARSE_STEP), until)
+        step = FINE_STEP if now - at <= FINE_RANGE else COARSE_STEP
+        at = min(at + step, at + BORDER - (at - EPOCH) % BORDER, until)
         yield at
 
 

@@ -66,20 +66,45 @@ class Offer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentSection:
+    """A part of a document in plain text: sentences, figures by name, and a chart of one line."""
+
+    heading: str = ""
+    lines: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    chart: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A page of HTML that a notification brings, with the images that it shows, by the names in `cid:` addresses."""
+    """
+    What a notification brings: a page of HTML, and the same as sections for channels with a layout of their own.
+
+    ``images`` are those that the page shows, by the names in its `cid:` addresses.
+    """
 
     html: str
     images: Mapping[str, bytes] = field(default_factory=dict)
+    sections: tuple[DocumentSection, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"html": self.html, "images": {it: b64encode(image).decode() for it, image in self.images.items()}}
+        return {
+            "html": self.html,
+            "images": {it: b64encode(image).decode() for it, image in self.images.items()},
+            "sections": [
+                [it.heading, list(it.lines), [list(fact) for fact in it.facts], it.chart] for it in self.sections
+            ],
+        }
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return the document that ``as_dict`` returned."""
-        return cls(body["html"], {it: b64decode(image) for it, image in body["images"].items()})
+        sections = [
+            DocumentSection(heading, tuple(lines), tuple(Fact(*fact) for fact in facts), chart)
+            for heading, lines, facts, chart in body.get("sections", ())  # an older version put none in the outbox
+        ]
+        return cls(body["html"], {it: b64decode(image) for it, image in body["images"].items()}, tuple(sections))
 
 
 TEST_PREFIX: Final = "test-"

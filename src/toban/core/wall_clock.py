@@ -4,6 +4,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+NIGHT_HOURS: Final = (*range(22, 24), *range(7))
+"""The hours in which people sleep."""
+
 _SECOND: Final = timedelta(seconds=1)
 
 

@@ -1,18 +1,27 @@
 """When resources of the shop are full, at the pace of the last weeks."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Final
 
+import numpy as np
+
+from toban.core.labels import Labels
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import milliseconds
 
 WEEKS: Final = 4
 """How many weeks a forecast reads."""
+WEEK: Final = 7 * 86_400.0
 STEP: Final = timedelta(hours=6)
+SEASON: Final = timedelta(weeks=12)
+"""How many coming weeks are compared with those of the last year."""
+YEAR: Final = timedelta(weeks=52)
+"""Until the same weekday of the last year."""
+SEASONS: Final = (0.25, 4.0)
+"""No season is believed to slow or speed growth by more."""
 LEAST_DAYS: Final = 7
 """Days with data without which nothing is forecast."""
 HORIZON: Final = timedelta(days=365)
@@ -65,22 +74,25 @@ class Forecast:
     full: datetime | None
     earliest: datetime | None
     latest: datetime | None
+    season: float | None = None
+    """How much faster it grew a year ago in the weeks that come now than before; None where that is not known."""
 
 
-def forecast(times: Sequence[float], shares: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+def forecast(
+    times: Sequence[float], shares: Sequence[float], season: float | None = None
+) -> tuple[float | None, float | None, float | None]:
     """
     Return when a share reaches 1: likeliest, earliest, latest, in seconds like ``times``; None where it does not.
 
     The pace is the median of the slopes between samples that are a quarter of the time apart: what a clean-up or an
     import changes at once is in few of them. The level is that of the last quarter. The uncertainty is that of the
     middle half of these slopes, and of how far samples are from the line.
+
+    Where the ``season`` is known, the likeliest pace is multiplied by it, and the uncertainty covers both.
     """
     count = len(times)
     apart = max(1, count // 4)
-    slopes = sorted(
-        (shares[place + apart] - shares[place]) / (times[place + apart] - times[place])
-        for place in range(count - apart)
-    )
+    slopes = _slopes(times, shares)
     if not slopes:
         return None, None, None
     pace = median(slopes)
@@ -94,7 +106,38 @@ def forecast(times: Sequence[float], shares: Sequence[float]) -> tuple[float | N
             return times[-1]
         return times[-1] + (1 - start) / speed if speed > 0 else None
 
-    return reached(level, pace), reached(level + 2 * spread, high), reached(level - 2 * spread, low)
+    factors = (1.0, season or 1.0)
+    return (
+        reached(level, pace * (season or 1.0)),
+        reached(level + 2 * spread, high * max(factors)),
+        reached(level - 2 * spread, low * min(factors)),
+    )
+
+
+def _slopes(times: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """Return the slopes between samples that are a quarter of the time apart, ascending."""
+    apart = max(1, len(times) // 4)
+    return sorted(
+        (shares[place + apart] - shares[place]) / (times[place + apart] - times[place])
+        for place in range(len(times) - apart)
+    )
+
+
+def season_of(times: Sequence[float], shares: Sequence[float], at: float) -> float | None:
+    """
+    Return how much faster a share grew in the weeks after a time than in the weeks before it.
+
+    None where one of the two is not known for most of its weeks, or it did not grow.
+    """
+    paces = []
+    for begin, end in ((at - WEEKS * WEEK, at), (at, at + SEASON.total_seconds())):
+        part = [(time, share) for time, share in zip(times, shares, strict=True) if begin <= time <= end]
+        if not part or part[-1][0] - part[0][0] < 0.75 * (end - begin):
+            return None
+        paces.append(median(_slopes([it[0] for it in part], [it[1] for it in part])))
+    if min(paces) <= 0:
+        return None
+    return min(max(paces[1] / paces[0], SEASONS[0]), SEASONS[1])
 
 
 async def forecasts(engine: QueryEngine, clock: Clock) -> list[Forecast]:
@@ -103,21 +146,30 @@ async def forecasts(engine: QueryEngine, clock: Clock) -> list[Forecast]:
     start = now - timedelta(weeks=WEEKS)
     found = []
     for resource in RESOURCES:
-        step = STEP // timedelta(milliseconds=1)
-        result = await engine.range(resource.share, milliseconds(start), milliseconds(now), step)
-        for series in result.series:
-            pairs = [
-                (at / 1000, share)
-                for at, share in zip(series.times.tolist(), series.values.tolist(), strict=True)
-                if math.isfinite(share)
-            ]
-            if not pairs or pairs[-1][0] - pairs[0][0] < LEAST_DAYS * 86_400:
+        year_ago = await _shares(engine, resource, start - YEAR, now - YEAR + SEASON)
+        for labels, (times, shares) in (await _shares(engine, resource, start, now)).items():
+            if not times or times[-1] - times[0] < LEAST_DAYS * 86_400:
                 continue
-            name = " ".join(series.labels[it] for it in resource.labels if series.labels.get(it))
-            full = [_in_sight(it, now) for it in forecast([it[0] for it in pairs], [it[1] for it in pairs])]
-            found.append(Forecast(resource.key, name, pairs[-1][1], *full))
+            season = season_of(*year_ago.get(labels, ((), ())), (now - YEAR).timestamp())
+            name = " ".join(labels[it] for it in resource.labels if labels.get(it))
+            full, earliest, latest = [_in_sight(it, now) for it in forecast(times, shares, season)]
+            found.append(Forecast(resource.key, name, shares[-1], full, earliest, latest, season))
     found += await _upstash_commands(engine, now)
     return sorted(found, key=lambda it: (it.full is None, it.full or now, -it.share))
+
+
+async def _shares(
+    engine: QueryEngine, resource: Resource, start: datetime, end: datetime
+) -> dict[Labels, tuple[Sequence[float], Sequence[float]]]:
+    """Return the times in seconds and the shares of each series of a resource between two times."""
+    result = await engine.range(
+        resource.share, milliseconds(start), milliseconds(end), STEP // timedelta(milliseconds=1)
+    )
+    return {
+        it.labels: ((it.times[is_known] / 1000).tolist(), it.values[is_known].tolist())
+        for it in result.series
+        for is_known in [np.isfinite(it.values)]
+    }
 
 
 async def _upstash_commands(engine: QueryEngine, now: datetime) -> list[Forecast]:

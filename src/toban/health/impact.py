@@ -9,7 +9,8 @@ from toban.core.errors import QueryError, StoreError
 from toban.core.impact import Impact
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import MetricFamily, milliseconds
-from toban.health.sales import LOOKBACK, WEEKS
+from toban.health.counter_growth import LOOKBACK
+from toban.health.sales import HOUR, WEEKS
 from toban.instruments.metric_families import ORDERS_CREATED, REVENUE
 
 LEAST_WEEKS: Final = 2
@@ -70,7 +71,7 @@ class ShopImpact:
         return now, past
 
     async def _increase(self, counter: MetricFamily, by: str, start: datetime, end: datetime) -> Mapping[str, float]:
-        total = f"sum by ({by}) (last_over_time({counter.name}[{LOOKBACK}]))"
+        total = f"sum by ({by}) (last_over_time({counter.name}[{LOOKBACK // HOUR}h]))"
         first = await self._engine.instant(total, milliseconds(start))
         last = await self._engine.instant(total, milliseconds(end))
         before = {it.labels.get(by, ""): it.last for it in first.series}

@@ -6,12 +6,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-import numpy as np
-
 from toban.core.labels import Labels
 from toban.core.ports import Clock, InstantQueryEngine
-from toban.core.query_result import ResultSeries
 from toban.core.samples import MetricFamily, milliseconds
+from toban.health.counter_growth import read_increase
 from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED, REVENUE
 
 
@@ -49,11 +47,6 @@ class CounterFigure:
     counter: MetricFamily
     by: str = ""
     unit: Unit = Unit.COUNT
-
-    @property
-    def expression(self) -> str:
-        """All samples of two hours: the last sample before the hour may be older than it."""
-        return f"{self.counter.name}[{2 * HOUR // timedelta(seconds=1)}s]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +109,14 @@ async def evaluate_figures(engine: InstantQueryEngine, clock: Clock) -> list[Fig
 
 async def increase_last_hour(figure: CounterFigure, engine: InstantQueryEngine, at: int) -> list[FigureValue]:
     """Return the increase of a counter in the hour before a time. Raises ``QueryError`` or ``StoreError``."""
-    result = await engine.instant(figure.expression, at)
-    sums: dict[str, float] = {}
-    for points in result.series:
-        of = points.labels.get(figure.by, "") if figure.by else ""
-        sums[of] = sums.get(of, 0.0) + increase_since(points, at - HOUR // timedelta(milliseconds=1))
+    begin = at - HOUR // timedelta(milliseconds=1)
+    # The last sample before the hour may be older than it.
+    found = await read_increase(engine, figure.counter.name, (figure.by,), begin, at, HOUR)
     return [
-        FigureValue(figure.key, of, round(value, 6), figure.unit)
-        for of, value in sorted(sums.items())
+        FigureValue(figure.key, of, value, figure.unit)
+        for (of,), value in sorted(found.items())
         if value > 0 or not figure.by
     ]
-
-
-def increase_since(points: ResultSeries, since: int) -> float:
-    """
-    Return the increase of a counter since a time (milliseconds).
-
-    Without a sample before that time it is counted from the first one: a counter that is new begins with zero. After a
-    decrease it has been reset to zero.
-    """
-    before = int(np.searchsorted(points.times, since, "right")) - 1
-    values = points.values[max(before, 0) :]
-    steps = np.diff(values)
-    return float(np.where(steps < 0, values[1:], steps).sum())
 
 
 def _of(labels: Labels) -> str:

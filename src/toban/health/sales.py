@@ -1,14 +1,14 @@
 """Orders and revenue of today by the hour, against the same hours of the last weeks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from statistics import median
 from typing import Final
 
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import MetricFamily, milliseconds
-from toban.health.key_figures import CounterFigure, increase_since
+from toban.health.counter_growth import read_growth, rounded
 from toban.instruments.metric_families import ORDERS_CREATED, REVENUE
 
 WEEKS: Final = 4
@@ -18,9 +18,6 @@ HOUR: Final = timedelta(hours=1)
 
 KEPT: Final = 300_000
 """Milliseconds for which what past weeks came to is kept."""
-
-LOOKBACK: Final = "6h"
-"""How long the last value of a counter counts where toban did not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +71,38 @@ class Sales:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The totals of a counter at the full hours of a day, as far as they are known, and at the time of day of now."""
+    """
+    A day of a counter: how much it grew until each full hour, and until now or the day's end; None where not known.
+
+    ``hour`` is the one of now, 24 or so where the day is over.
+    """
 
     at_hours: Sequence[float | None]
     until_now: float | None
-    this_hour: float | None = None
-    """The increase within the hour of now, where that is today."""
+    hour: int
 
     def increase(self, hour: int) -> float | None:
-        """Return the increase within a full hour."""
+        """Return the increase within a full hour, both ends of which were observed."""
         first, last = self.at_hours[hour], self.at_hours[hour + 1]
-        return None if first is None or last is None else max(0.0, last - first)
+        return None if first is None or last is None else rounded(last - first)
+
+    def counted(self, hour: int) -> float | None:
+        """Return the increase within an hour: in that of now until now, in the first one since it is counted."""
+        first, last = self.at_hours[hour], self.until_now if hour == self.hour else self.at_hours[hour + 1]
+        if first is None and all(it is None for it in self.at_hours[:hour]):
+            first = 0.0
+        return None if first is None or last is None else rounded(last - first)
 
     @property
     def so_far(self) -> float | None:
-        """The increase since midnight, or since it is counted."""
-        first = next((it for it in self.at_hours if it is not None), None)
-        return self.this_hour if first is None or self.until_now is None else max(0.0, self.until_now - first)
+        """The increase since midnight, or since it is counted, until now."""
+        return None if self.until_now is None else rounded(self.until_now - (self.at_hours[0] or 0.0))
+
+    @property
+    def known(self) -> float | None:
+        """As ``so_far``; where toban stopped, until then."""
+        last = next((it for it in (self.until_now, *self.at_hours[::-1]) if it is not None), None)
+        return None if last is None else rounded(last - (self.at_hours[0] or 0.0))
 
 
 class SalesReport:
@@ -112,17 +124,14 @@ class SalesReport:
         orders, revenue = await self._day(begin, now, many)
         if "" not in orders:
             return None
-        hour_begin = begin + (now - begin) // HOUR * HOUR
-        orders = await self._with_this_hour(ORDERS_CREATED, "", orders, hour_begin)
-        revenue = await self._with_this_hour(REVENUE, "currency", revenue, hour_begin)
         past = await self._weeks(begin, now, many)
         weeks = [it[""] for it, _ in past if "" in it]
-        passed = (now - begin) // HOUR
         shown = []
         for hour in range(many):
             usual = [it for it in (week.increase(hour) for week in weeks) if it is not None]
-            increase = orders[""].this_hour if hour == passed else orders[""].increase(hour)
-            shown.append(SalesHour(begin + hour * HOUR, increase, UsualRange.of(usual) if usual else None))
+            shown.append(
+                SalesHour(begin + hour * HOUR, orders[""].counted(hour), UsualRange.of(usual) if usual else None)
+            )
         return Sales(
             shown,
             _amount(orders[""], weeks),
@@ -134,23 +143,12 @@ class SalesReport:
 
     async def of_day(self, begin: datetime, end: datetime) -> tuple[Mapping[str, Day], Mapping[str, Day]]:
         """
-        Return the orders of a day that is over under ``""``, and its revenue by currency.
+        Return the orders of a day under ``""``, and its revenue by currency; of today until now.
 
         Raises ``QueryError`` or ``StoreError``.
         """
-        return await self._day(begin, end, (end - begin) // HOUR)
-
-    async def _with_this_hour(
-        self, counter: MetricFamily, by: str, days: Mapping[str, Day], begin: datetime
-    ) -> dict[str, Day]:
-        """Return days with the exact increase since the last full hour, before which there may be no sample."""
-        figure = CounterFigure("", counter, by)
-        result = await self._engine.instant(figure.expression, milliseconds(self._clock.now()))
-        sums = dict.fromkeys(days, 0.0)
-        for points in result.series:
-            of = points.labels.get(by, "") if by else ""
-            sums[of] = sums.get(of, 0.0) + increase_since(points, milliseconds(begin))
-        return {of: replace(day, this_hour=sums[of]) for of, day in days.items()}
+        now = self._clock.now()
+        return await self._day(begin, min(end, now), (end - begin) // HOUR) if begin < now else ({}, {})
 
     async def _weeks(
         self, begin: datetime, now: datetime, many: int
@@ -172,19 +170,14 @@ class SalesReport:
     async def _totals(
         self, counter: MetricFamily, by: str, begin: datetime, now: datetime, many: int
     ) -> dict[str, Day]:
-        start, step = milliseconds(begin), HOUR // timedelta(milliseconds=1)
-        end = min(start + many * step, milliseconds(self._clock.now()))
-        total = f"sum by ({by}) (last_over_time({counter.name}[{LOOKBACK}]))"
-        result = await self._engine.range(total, start, end, step)
-        at_now = await self._engine.instant(total, milliseconds(now))
-        latest = {it.labels.get(by, ""): it.last for it in at_now.series}
-        found = {of: Day([None] * (many + 1), value) for of, value in latest.items()}
-        for series in result.series:
-            of, values = series.labels.get(by, ""), list[float | None]([None] * (many + 1))
-            for time, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
-                values[(time - start) // step] = value
-            found[of] = Day(values, latest.get(of))
-        return found
+        """Return the day of a counter; that of a past week is read to its end, beyond its time of day of now."""
+        hours = [it for hour in range(many + 1) if (it := begin + hour * HOUR) <= self._clock.now()]
+        times = [milliseconds(it) for it in (*hours, now)]
+        unknown: list[float | None] = [None] * (many + 1 - len(hours))
+        return {
+            of: Day([*growth[:-1], *unknown], growth[-1], (now - begin) // HOUR)
+            for (of,), growth in (await read_growth(self._engine, counter.name, (by,), times)).items()
+        }
 
 
 def _amount(today: Day, weeks: Sequence[Day]) -> Amount:

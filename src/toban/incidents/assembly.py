@@ -8,6 +8,7 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, Service
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.commands import IncidentCommands
+from toban.incidents.duty_report import DutyReport
 from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.service import IncidentPorts, IncidentService
@@ -31,6 +32,7 @@ class Incidents:
     on_call: OnCallService
     on_call_commands: OnCallCommands
     impact: ImpactUpdater
+    duty: DutyReport
 
     @property
     def services(self) -> Sequence[Service]:
@@ -42,11 +44,11 @@ def incident_policy(
     settings: IncidentSettings,
     on_call: OnCallSettings,
     channels: Mapping[str, bool],
-    calling: frozenset[str],
     timezone: str,
     language: str,
     address: str,
     duty: Duty | None = None,
+    calling: frozenset[str] = frozenset(),
 ) -> IncidentPolicy:
     """
     Return the policy of some settings.
@@ -77,6 +79,6 @@ def open_incidents(
     auditor = IncidentAuditor(service, state, clock, meters)
     on_call_commands = OnCallCommands(on_call, lambda: service.policy, queue, state, clock, service.decided)
     impact = ImpactUpdater(service, estimate, state, clock, meters)
-    return Incidents(
-        service, IncidentCommands(service, state, clock), ports, auditor, on_call, on_call_commands, impact
-    )
+    duty = DutyReport(on_call, lambda: service.policy, state)
+    commands = IncidentCommands(service, state, clock)
+    return Incidents(service, commands, ports, auditor, on_call, on_call_commands, impact, duty)

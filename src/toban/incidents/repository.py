@@ -1,6 +1,6 @@
 """Tables of incidents: the incidents, their timelines, and the alerts that have not opened one yet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -113,6 +113,22 @@ def add_entries(connection: Connection, entries: Iterable[TimelineEntry]) -> Non
 def timeline(connection: Connection, number: int, limit: int = 1_000) -> list[TimelineEntry]:
     """Return the newest entries of an incident's timeline, oldest first."""
     query = select(TIMELINE).where(TIMELINE.c.incident == number).order_by(TIMELINE.c.id.desc()).limit(limit)
+    return readable_rows(connection, TIMELINE, connection.execute(query), _entry)[::-1]
+
+
+def entries_between(
+    connection: Connection, since: datetime, until: datetime, kinds: Sequence[EntryKind], limit: int = 10_000
+) -> list[TimelineEntry]:
+    """Return the newest entries of some kinds of the incidents that were open at some time between two times."""
+    was_open = (INCIDENTS.c.opened < until) & or_(INCIDENTS.c.resolved.is_(None), INCIDENTS.c.resolved >= since)
+    query = (
+        select(TIMELINE)
+        .where(TIMELINE.c.incident.in_(select(INCIDENTS.c.id).where(was_open)))
+        .where(TIMELINE.c.kind.in_([it.value for it in kinds]))
+        .where(TIMELINE.c.at >= since, TIMELINE.c.at < until)
+        .order_by(TIMELINE.c.id.desc())
+        .limit(limit)
+    )
     return readable_rows(connection, TIMELINE, connection.execute(query), _entry)[::-1]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from toban.reports.bar_chart import BarChart
+from toban.charts.plot import BarChart
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,12 @@ from toban.core.errors import TobanError
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import MetricFamily, milliseconds
 from toban.health.capacity import Forecast, forecasts
+from toban.health.counter_growth import Key, read_increase, rounded
 from toban.health.sales import Day, SalesReport
+from toban.incidents.duty_report import PersonDuty
 from toban.incidents.incident import Incident
 from toban.incidents.incident_report import time_to_acknowledge, time_to_resolve
+from toban.instruments.metric_families import GRAPHQL_SECONDS, ORDERS_FAILED, PAYMENTS_FAILED
 from toban.maintenance.run import DONE, MaintenanceRun, RunState
 from toban.maintenance.task import Severity
 from toban.maintenance.tasks.restore_drill import RPO, RTO
@@ -41,6 +44,7 @@ log = structlog.get_logger("toban.reports")
 T = TypeVar("T")
 
 DAY: Final = timedelta(days=1)
+MINUTE: Final = timedelta(minutes=1)
 OPERATIONS: Final = 8
 """How many operations of the shop are listed, those with the most requests."""
 DRILL: Final = "restore_drill"
@@ -53,8 +57,7 @@ CHECK_FAILED: Final = 'sum_over_time((min(vendure_shop_check_up{{step!="cart"}})
 CHECK_SEEN: Final = 'count_over_time(min(vendure_shop_check_up{{step!="cart"}})[{minutes}m:1m])'
 """The shop's own check, minute by minute: search a product, price it."""
 
-PAYMENTS: Final = "sum by (method, error) (increase(vendure_payments_failed_total[{minutes}m]))"
-REQUESTS: Final = "topk({count}, sum by (operation) (increase(vendure_graphql_duration_seconds_count[{minutes}m])) > 0)"
+REQUESTS: Final = f"{GRAPHQL_SECONDS.name}_count"
 QUANTILE: Final = (
     "histogram_quantile({quantile}, "
     "sum by (operation, le) (increase(vendure_graphql_duration_seconds_bucket[{minutes}m])))"
@@ -66,7 +69,7 @@ class ReportSources:
     """
     Where the content of reports comes from.
 
-    ``incidents``, ``deploys`` and ``maintenance`` return what happened between two times.
+    ``incidents``, ``duty``, ``deploys`` and ``maintenance`` return what happened between two times.
     """
 
     engine: QueryEngine
@@ -74,6 +77,7 @@ class ReportSources:
     shop: str
     address: str
     incidents: Callable[[datetime, datetime], Awaitable[Sequence[Incident]]]
+    duty: Callable[[datetime, datetime], Awaitable[Sequence[PersonDuty]]]
     deploys: Callable[[datetime, datetime], Awaitable[Sequence[Deploy]]]
     maintenance: Callable[[datetime, datetime], Awaitable[Sequence[MaintenanceRun]]]
     budgets: Callable[[], Awaitable[Sequence[ErrorBudget]]]
@@ -112,17 +116,20 @@ class ReportBuilder:
             maintenance=await section("maintenance", self._maintenance(span)) or (),
             deploys=await section("deploys", self._deploys(span)) or (),
             forecasts=await section("forecasts", self._forecasts()) or (),
+            duty=await section("duty", sources.duty(span.begins, span.ends)) or (),
         )
         return replace(report, missing=missing)
 
     async def _availability(self, span: Span) -> Availability | None:
-        """Count the minutes day by day: a query over a month would read too many samples at once."""
-        down = seen = 0.0
-        for begin, end in _days(span):
-            minutes = (end - begin) // timedelta(minutes=1)
-            down += await self._number(CHECK_FAILED.format(minutes=minutes), end)
-            seen += await self._number(CHECK_SEEN.format(minutes=minutes), end)
-        return Availability(down, seen, span.minutes) if seen else None
+        """Count the minutes day by day, until now: a query over a month would read too many samples at once."""
+        down = seen = total = 0.0
+        for begin, end in self._days(span):
+            minutes = (end - begin) // MINUTE
+            if minutes:
+                total += minutes
+                down += await self._number(CHECK_FAILED.format(minutes=minutes), begin + minutes * MINUTE)
+                seen += await self._number(CHECK_SEEN.format(minutes=minutes), begin + minutes * MINUTE)
+        return Availability(down, seen, total) if seen else None
 
     async def _number(self, query: str, at: datetime) -> float:
         result = await self._engine.instant(query, milliseconds(at) - 1)
@@ -132,23 +139,45 @@ class ReportBuilder:
         days = await self._sales_days(span)
         if not any("" in orders for _, orders, _ in days):
             return None
-        before = _totals(await self._sales_days(span.before()))
-        year = _totals(await self._sales_days(span.year_before()))
-        now = _totals(days)
-        currencies = sorted({*now, *before} - {""})
-        slots = _hours(days[0]) if span.period is Period.DAY else _slots(days)
+        spans = (span, span.before(), span.year_before())
+        past = [_totals(days), *[_totals(await self._sales_days(it)) for it in spans[1:]]]
+        failed = [await self._increases(ORDERS_FAILED.name, (), it) for it in spans]
+        tried = await self._increases(PAYMENTS_FAILED.name, (), span)
+        currencies = sorted({*past[0], *past[1]} - {""})
         return SalesSection(
-            Comparison(now.get(""), before.get(""), year.get("")),
-            {it: Comparison(now.get(it), before.get(it), year.get(it)) for it in currencies},
-            slots,
+            Comparison(*[it.get("") for it in past]),
+            {currency: Comparison(*[it.get(currency) for it in past]) for currency in currencies},
+            Comparison(
+                *[
+                    _conversion(totals.get(""), lost.get((), 0.0)) if tried or lost else None
+                    for totals, lost in zip(past, failed, strict=True)
+                ]
+            ),
+            _hours(days[0]) if span.period is Period.DAY else _slots(days),
         )
+
+    def _days(self, span: Span) -> list[tuple[datetime, datetime]]:
+        """Return when each day of a span that has begun begins and ends, today now."""
+        now = self._sources.clock.now()
+        days = [(midnight(day, span.zone), midnight(day + DAY, span.zone)) for day in span.days]
+        return [(begin, min(end, now)) for begin, end in days if begin < now]
 
     async def _sales_days(self, span: Span) -> list[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]]:
         sales = SalesReport(self._engine, self._sources.clock, span.zone)
         found = []
-        for begin, end in _days(span):
-            orders, revenue = await sales.of_day(begin, end)
+        for day in span.days:
+            begin = midnight(day, span.zone)
+            orders, revenue = await sales.of_day(begin, midnight(day + DAY, span.zone))
             found.append((begin, orders, revenue))
+        return found
+
+    async def _increases(self, counter: str, by: Sequence[str], span: Span) -> dict[Key, float]:
+        """Return the exact increase of a counter in a span, by some labels: read day by day."""
+        found: dict[Key, float] = {}
+        for begin, end in self._days(span):
+            grown = await read_increase(self._engine, counter, by, milliseconds(begin), milliseconds(end))
+            for key, value in grown.items():
+                found[key] = found.get(key, 0.0) + value
         return found
 
     async def _incidents(self, span: Span) -> list[IncidentLine]:
@@ -182,28 +211,26 @@ class ReportBuilder:
         ]
 
     async def _payments(self, span: Span) -> list[PaymentLine]:
-        now, before = await self._failed_payments(span), await self._failed_payments(span.before())
+        now, before = [await self._failed_payments(it) for it in (span, span.before())]
         lines = []
         for method, errors in now.items():
-            worst = max(errors, key=lambda error: errors[error])
-            total = sum(errors.values())
-            if round(total):
+            if total := sum(errors.values()):
                 past = sum(before[method].values()) if method in before else None
-                lines.append(PaymentLine(method, round(total), worst, None if past is None else round(past)))
+                lines.append(PaymentLine(method, total, max(errors, key=lambda error: errors[error]), past))
         return sorted(lines, key=lambda it: -it.failed)
 
     async def _failed_payments(self, span: Span) -> dict[str, dict[str, float]]:
+        """Return the failed payments of a span by method and error."""
         found: dict[str, dict[str, float]] = {}
-        for begin, end in _days(span):
-            query = PAYMENTS.format(minutes=(end - begin) // timedelta(minutes=1))
-            for it in (await self._engine.instant(query, milliseconds(end) - 1)).series:
-                errors = found.setdefault(it.labels.get("method", ""), {})
-                error = it.labels.get("error", "")
-                errors[error] = errors.get(error, 0.0) + it.last
+        for (method, error), value in (await self._increases(PAYMENTS_FAILED.name, ("method", "error"), span)).items():
+            found.setdefault(method, {})[error] = value
         return found
 
     async def _speed(self, span: Span) -> list[SpeedLine]:
-        counts = await self._by_operation(REQUESTS.format(count=OPERATIONS, minutes=round(span.minutes)), span.ends)
+        requests = await self._increases(REQUESTS, ("operation",), span)
+        counts = sorted(((count, name) for (name,), count in requests.items() if count), reverse=True)[:OPERATIONS]
+        if not counts:
+            return []
         medians, p95 = [
             await self._by_operation(QUANTILE.format(quantile=it, minutes=round(span.minutes)), span.ends)
             for it in (0.5, 0.95)
@@ -212,7 +239,7 @@ class ReportBuilder:
         before = await self._by_operation(QUANTILE.format(quantile=0.95, minutes=round(past.minutes)), past.ends)
         return [
             SpeedLine(name, count, medians.get(name, 0.0), p95.get(name, 0.0), before.get(name))
-            for name, count in sorted(counts.items(), key=lambda it: -it[1])
+            for count, name in counts
         ]
 
     async def _by_operation(self, query: str, at: datetime) -> dict[str, float]:
@@ -248,27 +275,27 @@ class ReportBuilder:
         return [_forecast_line(it) for it in found]
 
 
-def _days(span: Span) -> list[tuple[datetime, datetime]]:
-    """Return when each day of a span begins and ends."""
-    return [(midnight(day, span.zone), midnight(day + DAY, span.zone)) for day in span.days]
-
-
 def _totals(days: Sequence[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]]) -> dict[str, float]:
     """Return the orders of some days together under ``""``, and their revenue by currency."""
     found: dict[str, float] = {}
     for _, orders, revenue in days:
         for of, day in [*orders.items(), *revenue.items()]:
-            if day.so_far is not None:
-                found[of] = found.get(of, 0.0) + day.so_far
-    return found
+            if (known := day.known) is not None:
+                found[of] = found.get(of, 0.0) + known
+    return {of: rounded(value) for of, value in found.items()}
+
+
+def _conversion(orders: float | None, failed: float) -> float | None:
+    """Return which share of those who tried to pay placed an order."""
+    return orders / (orders + failed) if orders else None
 
 
 def _slots(days: Sequence[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]]) -> list[Slot]:
     return [
         Slot(
             begin,
-            orders[""].so_far if "" in orders else None,
-            {of: day.so_far for of, day in revenue.items() if day.so_far is not None},
+            orders[""].known if "" in orders else None,
+            {of: known for of, day in revenue.items() if (known := day.known) is not None},
         )
         for begin, orders, revenue in days
     ]
@@ -280,8 +307,8 @@ def _hours(day: tuple[datetime, Mapping[str, Day], Mapping[str, Day]]) -> list[S
     return [
         Slot(
             begin + timedelta(hours=hour),
-            orders[""].increase(hour),
-            {of: value for of, it in revenue.items() if (value := it.increase(hour)) is not None},
+            orders[""].counted(hour),
+            {of: value for of, it in revenue.items() if (value := it.counted(hour)) is not None},
         )
         for hour in range(count)
     ]
@@ -296,4 +323,4 @@ def _maintenance_line(task: str, runs: Sequence[MaintenanceRun]) -> MaintenanceL
 
 def _forecast_line(found: Forecast) -> ForecastLine:
     name = f"{found.key} {found.name}".strip()
-    return ForecastLine(name, found.share, found.full, found.earliest, found.latest)
+    return ForecastLine(name, found.share, found.full, found.earliest, found.latest, found.season)

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from toban.charts.plot import BarChart
 from toban.core.impact import Impact
 from toban.core.message_catalogue import catalogue
 from toban.core.number_format import MISSING, Unit, format_money, format_value
-from toban.reports.bar_chart import BarChart
+from toban.incidents.duty_report import PersonDuty
 from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
 from toban.reports.period import Period, Span
 from toban.reports.report import (
@@ -105,6 +106,8 @@ class Writer:
             sentences.append(say["lead-incidents"].format(count=len(report.incidents)))
         if lost_money := report.lost:
             sentences.append(say["lead-cost"].format(cost=self._cost(lost_money)))
+        elif report.incidents or (seen and seen.minutes_down >= 1):
+            sentences.append(say["lead-cost-unknown"])
         return ("" if self._language == "ja" else " ").join(sentences)
 
     def _sales(self, sales: SalesSection) -> Iterator[Block]:
@@ -112,17 +115,22 @@ class Writer:
         compared = [sales.orders, *sales.revenue.values()]
         rows = [say["orders"], *(say["revenue"].format(currency=it) for it in sales.revenue)]
         columns = [["", *rows], *self._against(compared, list(sales.revenue), span)]
+        if sales.conversion.value is not None:
+            for column, shown in zip(columns, self._conversion(sales.conversion), strict=False):
+                column.append(shown)
         yield Table([it[0] for it in columns], list(zip(*(it[1:] for it in columns), strict=True)))
+        if sales.unknown:
+            yield Paragraph(say[f"sales-unknown-{span.period.value}"].format(count=sales.unknown))
         if best := sales.best:
             worst = sales.worst or best
             names = self._slot_name(sales.slots[0]), self._slot_name(sales.slots[-1])
             text = say["best-and-worst"].format(
                 best=self._slot_name(best),
-                most=format_value(best.orders, Unit.SHORT, self._language),
+                most=self._count(best.orders),
                 worst=self._slot_name(worst),
-                least=format_value(worst.orders, Unit.SHORT, self._language),
+                least=self._count(worst.orders),
             )
-            highest = say["orders-number"].format(count=format_value(best.orders, Unit.SHORT, self._language))
+            highest = say["orders-number"].format(count=self._count(best.orders))
             yield Chart(BarChart([it.orders for it in sales.slots], names, highest), text)
             yield Paragraph(text)
 
@@ -144,6 +152,21 @@ class Writer:
         if any(it.year_before is not None for it in compared):
             yield [say["year-before"], *shown([it.year_before for it in compared])]
             yield [say["change"], *(self._change(it.change(it.year_before)) for it in compared)]
+
+    def _conversion(self, share: Comparison) -> Iterator[str]:
+        """Yield the row of the share of checkouts that became orders; its changes are points of a percent."""
+
+        def change(other: float | None) -> str:
+            if share.value is None or other is None:
+                return MISSING
+            return self._say["points"].format(points=f"{(share.value - other) * 100:+.1f}")
+
+        def shown(value: float | None) -> str:
+            return MISSING if value is None else self._percent(value, 1)
+
+        yield self._say["conversion"]
+        yield from (shown(share.value), shown(share.before), change(share.before))
+        yield from (shown(share.year_before), change(share.year_before))
 
     def _incidents(self) -> Iterator[Block]:
         say, found = self._say, self._report.incidents
@@ -219,8 +242,12 @@ class Writer:
         if not shown:
             return
         yield Heading(say["outlook"])
-        rows = [[self._resource(it), self._percent(it.share, 0), self._full(it)] for it in shown]
-        yield Table(["", say["used"], say["full"]], rows, frozenset({0, 2}))
+        rows = [[self._resource(it), self._percent(it.share, 0), self._full(it), self._season(it)] for it in shown]
+        yield Table(["", say["used"], say["full"], say["season"]], rows, frozenset({0, 2, 3}))
+
+    def _season(self, it: ForecastLine) -> str:
+        """Return how the growth of last year went on in the coming weeks."""
+        return self._say["season-unknown"] if it.season is None else f"× {it.season:.1f}"
 
     def _resource(self, it: ForecastLine) -> str:
         key, _, name = it.resource.partition(" ")
@@ -236,6 +263,10 @@ class Writer:
 
     def _engineering(self) -> Iterator[Block]:
         report, say = self._report, self._say
+        if report.duty:
+            yield Heading(say["duty"])
+            headings = ["", say["on-call"], say["pages"], say["pages-at-night"], say["answers"], say["in-time"]]
+            yield Table(headings, [self._duty(it) for it in report.duty])
         if report.maintenance:
             yield Heading(say["maintenance"])
             rows = [[it.task, str(it.runs), str(it.failed), it.last] for it in report.maintenance]
@@ -246,7 +277,15 @@ class Writer:
             yield Heading(say["deploys"])
             yield Bullets([f"{self._time(it.at)} {it.version} {it.by}".rstrip() for it in report.deploys])
 
+    def _duty(self, it: PersonDuty) -> list[str]:
+        on_call = MISSING if it.on_call is None else f"{it.on_call / timedelta(hours=1):,.1f} h"
+        counts = [str(count) for count in (it.pages, it.pages_at_night, it.answered)]
+        return [it.person, on_call, *counts, str(it.in_time) if it.answered else MISSING]
+
     # How values are written.
+
+    def _count(self, value: float | None) -> str:
+        return MISSING if value is None else f"{value:,.0f}"
 
     def _span(self, span: Span) -> str:
         first, last = span.first, span.last

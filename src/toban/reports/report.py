@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from toban.core.impact import Impact
+from toban.incidents.duty_report import PersonDuty
 from toban.reports.period import Span
 
 
@@ -46,7 +47,15 @@ class SalesSection:
 
     orders: Comparison
     revenue: Mapping[str, Comparison]
+    conversion: Comparison
+    """The share of checkouts with a payment that became orders; None where failed payments are not counted."""
     slots: Sequence[Slot]
+
+    @property
+    def unknown(self) -> int:
+        """How many of the slots that have begun are not known."""
+        last = max((place for place, it in enumerate(self.slots) if it.orders is not None), default=-1)
+        return sum(it.orders is None for it in self.slots[: last + 1])
 
     @property
     def best(self) -> Slot | None:
@@ -178,6 +187,8 @@ class ForecastLine:
     full: datetime | None
     earliest: datetime | None
     latest: datetime | None
+    season: float | None = None
+    """How much faster it grew a year ago in the weeks that come now; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +210,7 @@ class Report:
     maintenance: Sequence[MaintenanceLine] = ()
     deploys: Sequence[DeployLine] = ()
     forecasts: Sequence[ForecastLine] = ()
+    duty: Sequence[PersonDuty] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property

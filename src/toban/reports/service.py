@@ -19,8 +19,9 @@ from toban.maintenance.task import ReportOrder
 from toban.reports.blocks import Content, Paragraph, Table
 from toban.reports.builder import ReportBuilder
 from toban.reports.content import write
+from toban.reports.mail import as_mail, as_page
 from toban.reports.period import Period, Span, last_complete, span_of
-from toban.reports.rendering import as_data, as_mail, as_markdown, as_page
+from toban.reports.rendering import as_data, as_markdown
 from toban.reports.report import Audience, Report
 from toban.state.audit_log import AuditEntry
 

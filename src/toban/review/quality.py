@@ -8,6 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from toban.core.alerts import PRIORITIES
+from toban.core.wall_clock import NIGHT_HOURS
 from toban.review.firing import Firing
 
 LEAST_FIRINGS: Final = 5
@@ -18,8 +19,6 @@ AIM_OTHERS: Final = 0.5
 MOST_USELESS: Final = 0.1
 MOST_REFIRED: Final = 0.05
 REFIRES_WITHIN: Final = timedelta(minutes=30)
-NIGHT: Final = (*range(22, 24), *range(7))
-"""The hours in which people sleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def quality(rule: str, firings: Sequence[Firing], now: datetime, zone: ZoneInfo)
         len(firings),
         len({it.fingerprint for it in firings}),
         sum(((it.ended or now) - it.fired for it in firings), timedelta()),
-        sum(hours[hour] for hour in NIGHT),
+        sum(hours[hour] for hour in NIGHT_HOURS),
         sum(it.acknowledged is not None for it in firings),
         sum(bool(it.acts) for it in firings),
         sum(it.is_useless for it in firings),

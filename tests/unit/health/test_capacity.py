@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.promql_scripts import ScriptSource
-from toban.health.capacity import forecast, forecasts
+from toban.health.capacity import forecast, forecasts, season_of
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
 
@@ -69,3 +69,36 @@ async def test_a_few_days_are_too_few():
         {"__name__": "fly_volume_used_ratio", "app": "shop", "volume": "v1"}, daily(6, lambda it: 0.5 + it / 100)
     )
     assert await found_in(source) == []
+
+
+def test_the_season_of_last_year_speeds_the_forecast_and_its_range_covers_both():
+    times = [it * DAY / 4 for it in range(112)]
+    shares = [0.5 + 0.005 * it / DAY for it in times]
+    plain, _, _ = forecast(times, shares)
+    full, earliest, latest = forecast(times, shares, 2.0)
+    assert full - times[-1] == pytest.approx((plain - times[-1]) / 2)
+    assert (earliest, latest) == (pytest.approx(full), pytest.approx(plain))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "season"), [(1, 3, 3.0), (1, 9, 4.0), (2, 1, 0.5), (1, -1, None), (0, 1, None)]
+)
+def test_the_season_is_how_growth_went_on_a_year_ago(before: float, after: float, season: float | None):
+    times = [it * DAY / 4 for it in range(16 * 7 * 4 + 1)]
+    at = 28 * DAY
+    shares = [0.1 + (before * min(it, at) + after * max(0.0, it - at)) / DAY / 1000 for it in times]
+    found = season_of(times, shares, at)
+    assert found == (None if season is None else pytest.approx(season))
+
+
+async def test_the_season_is_known_from_data_of_13_months_and_named_as_unknown_before():
+    labels = {"__name__": "fly_volume_used_ratio", "app": "shop", "volume": "v1"}
+    found = []
+    for days in (400, 300):
+        source, begin = ScriptSource(), NOW - timedelta(days=days)
+        year = (NOW - timedelta(weeks=52) - begin) / timedelta(days=1)
+        points = daily(days, lambda it, year=year: 0.1 + (it + min(max(0.0, it - year), 84)) / 1000)
+        source.add(labels, points)
+        (forecast_,) = await found_in(source)
+        found.append(forecast_.season)
+    assert found == [pytest.approx(2.0, abs=0.1), None]

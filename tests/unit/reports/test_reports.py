@@ -12,9 +12,11 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.promql_scripts import ScriptSource
+from tests.sample_report import sample_report
 from toban.core.deploys import Deploy
 from toban.core.errors import ActionError, InvalidCommandError, QueryError
 from toban.core.impact import Impact
+from toban.core.message_catalogue import catalogue
 from toban.core.notification import Notification, NotificationKind
 from toban.incidents import lifecycle
 from toban.maintenance.run import MaintenanceRun, RunState
@@ -26,8 +28,9 @@ from toban.promql.executor import QueryExecutor
 from toban.reports.blocks import Chart, Table
 from toban.reports.builder import ReportBuilder, ReportSources
 from toban.reports.content import write
+from toban.reports.mail import as_mail, as_page
 from toban.reports.period import Period, span_of
-from toban.reports.rendering import as_data, as_mail, as_markdown, as_text
+from toban.reports.rendering import as_data, as_markdown, as_text
 from toban.reports.report import Audience, Availability, Report
 from toban.reports.service import ReportService, summary
 
@@ -70,7 +73,14 @@ async def no_budgets() -> list:
 
 async def report_of(source: ScriptSource, span=OCTOBER, audience=Audience.OWNER, **others) -> Report:
     async with QueryExecutor(PromqlEngine(source)) as engine:
-        given = {"incidents": nothing, "deploys": nothing, "maintenance": nothing, "budgets": no_budgets, **others}
+        given = {
+            "incidents": nothing,
+            "duty": nothing,
+            "deploys": nothing,
+            "maintenance": nothing,
+            "budgets": no_budgets,
+            **others,
+        }
         sources = ReportSources(engine, FakeClock(NOW), "Kiosk", "https://toban.example", **given)
         return await ReportBuilder(sources).build(span, audience)
 
@@ -186,6 +196,31 @@ async def test_a_mail_shows_its_charts_as_inline_images(source: ScriptSource):
     assert "99.93\u00a0%" in plain and "注文: " in plain
 
 
+def test_a_mail_that_gmail_would_cut_off_says_that_the_page_has_more_and_the_page_has_all():
+    content = write(sample_report(incidents=400), "en")
+    mail = as_mail(content).html
+    assert len(mail.encode()) < 102_000
+    assert "The report is longer than mails show" in mail and "Open in toban" in mail
+    page = as_page(content)
+    assert "The report is longer" not in page and "v1.2 &lt;b&gt;" in page
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_messengers_get_the_figures_of_every_section_by_name(language: str):
+    sections = as_mail(write(sample_report(), language)).sections
+    shown = {fact.name: fact.value for it in sections for fact in it.facts}
+    say = catalogue("toban.reports", language)
+    assert shown[say["orders"]].splitlines()[1] == f"{say['before']}: 685"
+    assert shown["card-payment-provider"].splitlines() == [
+        f"{say['failed']}: 31",
+        f"{say['before']}: 18",
+        f"{say['error']}: card_declined",
+    ]
+    assert "372.0 h" in shown["青山 太郎"]
+    assert sum(bool(it.chart) for it in sections) == 1
+    assert [it.heading for it in sections].count(say["missing"]) == 1
+
+
 def is_png(body: bytes) -> bool:
     """Tell whether all parts of a picture are complete, and its pixels as many as it says."""
     assert body[:8] == b"\x89PNG\r\n\x1a\n"
@@ -196,7 +231,7 @@ def is_png(body: bytes) -> bool:
         assert zlib.crc32(kind + data) == struct.unpack(">I", body[place + 8 + length : place + 12 + length])[0]
         parts[kind], place = data, place + 12 + length
     width, height = struct.unpack(">II", parts[b"IHDR"][:8])
-    return len(zlib.decompress(parts[b"IDAT"])) == height * (1 + 3 * width) and b"IEND" in parts
+    return len(zlib.decompress(parts[b"IDAT"])) == height * (1 + 4 * width) and b"IEND" in parts
 
 
 @pytest.mark.parametrize(
@@ -296,3 +331,37 @@ def test_there_is_no_report_of_what_has_not_begun():
     sender = Sender(FakeClock(NOW))
     with pytest.raises(InvalidCommandError, match="there is nothing to report of 2026-12-24"):
         sender.service.span(Period.WEEK, date(2026, 12, 24))
+
+
+async def test_hours_in_which_toban_did_not_run_are_named_and_a_break_without_a_baseline_claims_no_cost():
+    source, begin = ScriptSource(), span_of(Period.DAY, date(2026, 10, 1), BERLIN).begins
+    hours = [it for it in range(25) if not 4 <= it < 14]  # the last value counts for six hours
+    points = [(round((begin + timedelta(hours=it)).timestamp() * 1000), float(it)) for it in hours]
+    source.add({"__name__": "vendure_orders_created_total"}, points)
+    report = await report_of(source, span_of(Period.DAY, date(2026, 10, 1), BERLIN))
+    assert report.sales.orders.value == 24
+    assert report.sales.unknown == 6
+    lines = [
+        getattr(it, "text", "")
+        for it in write(replace(report, availability=Availability(31, 1_440, 1_440)), "en").blocks
+    ]
+    assert "The orders of 6 hours are not known: toban did not run." in lines
+    assert lines[0].endswith("What that cost is not known: there is too little to compare with.")
+
+
+async def test_the_report_of_today_counts_until_now_and_the_first_hour_since_it_is_counted():
+    source, midnight = ScriptSource(), datetime(2026, 11, 1, 23, tzinfo=UTC)
+    # toban was started at 3:20; it is 9:00 UTC.
+    points = [
+        (round((midnight + timedelta(hours=3, minutes=20 + it)).timestamp() * 1000), float(it // 10))
+        for it in range(401)
+    ]
+    source.add({"__name__": "vendure_orders_created_total"}, points)
+    source.add({"__name__": "vendure_shop_check_up", "step": "search"}, [(at, 1.0) for at, _ in points])
+    report = await report_of(source, span_of(Period.DAY, date(2026, 11, 2), BERLIN))
+    assert report.sales.orders.value == 40
+    assert [it.orders for it in report.sales.slots][:5] == [None, None, None, 4, 6]
+    assert sum(it.orders or 0 for it in report.sales.slots) == 40
+    # Nobody can have looked at what has not come yet.
+    assert report.availability.minutes == 600
+    assert report.availability.minutes_blind == 200

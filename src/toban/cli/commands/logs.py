@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import click
 
-from toban.cli.chart import stdout_style
+from toban.charts.terminal import Segment, stdout_style
 from toban.cli.client import data_option, events, get, json_option
-from toban.cli.formatting import Segment, echo, echo_segments
+from toban.cli.formatting import echo, echo_segments
 from toban.core.terminal_escapes import escape_line
 
 LEVELS = ("error", "warn", "info", "verbose", "debug")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from toban.cli.chart import ChartSeries, draw_chart, stdout_style
+from toban.charts.terminal import ChartSeries, draw_chart, stdout_style
 from toban.cli.client import data_option, get, json_option
 from toban.cli.formatting import echo, echo_segments, format_result, query_notes
 from toban.cli.param_types import DurationType

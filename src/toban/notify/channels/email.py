@@ -17,7 +17,7 @@ from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.http_client import client_context
-from toban.core.notification import Notification, NotificationKind
+from toban.core.notification import DocumentSection, Notification, NotificationKind
 from toban.core.text_limits import is_web, one_line, truncate
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.smtp import MAIL_POLICY, Server, SmtpSession, envelope
@@ -214,8 +214,19 @@ def _state(notification: Notification) -> str:
 def _text(notification: Notification) -> str:
     facts = [f"{fact.name}: {fact.value}" for fact in notification.facts]
     links = [f"{link.text}: {link.href}" for link in notification.links]
-    parts = [[f"{_state(notification)}: {notification.title}"], list(notification.lines), facts, links]
+    head = [notification.title] if notification.document else [f"{_state(notification)}: {notification.title}"]
+    body = [list(notification.lines)]
+    if notification.document and notification.document.sections:
+        body = [_section_lines(it) for it in notification.document.sections]
+    parts = [head, *body, facts, links]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _section_lines(section: DocumentSection) -> list[str]:
+    """Return a part of a document for those who read mails as text."""
+    facts = [f"{it.name}: {'; '.join(it.value.splitlines())}" for it in section.facts]
+    lines = [section.heading.upper(), *section.lines, *facts, section.chart]
+    return [line for line in lines if line]
 
 
 COLORS: Final = {"critical": "#c00000", "warning": "#b36b00", "info": "#2e7d32"}

@@ -10,8 +10,8 @@ from pydantic import SecretStr, model_validator
 from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
-from toban.core.notification import Link, Notification, NotificationKind, Offer, OfferKind
-from toban.core.text_limits import is_web, truncate
+from toban.core.notification import Notification, NotificationKind, Offer, OfferKind
+from toban.core.text_limits import truncate
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 from toban.notify.slack_api import (
@@ -22,6 +22,7 @@ from toban.notify.slack_api import (
     missing_scopes,
     webhook_error,
 )
+from toban.notify.slack_blocks import escaped, link_text, render_document
 from toban.notify.texts import texts
 
 log = structlog.get_logger("toban.notify")
@@ -119,7 +120,7 @@ class Slack(Channel):
             return {}
         api = self.web_api(tools)
         if self.takes_answers and notification.offers:
-            body["attachments"].append(render_offers(notification.offers, notification.language))
+            body.setdefault("attachments", []).append(render_offers(notification.offers, notification.language))
         body |= message_metadata({"group_id": notification.group_id, "key": notification.key})
         if notification.is_retry:
             handle = await self._find_earlier(api, notification, handle, tools)
@@ -245,17 +246,14 @@ def _handle(channel: str, ts: str, key: str) -> Handle:
     return {"channel": channel, "ts": ts, "last_key": key}
 
 
-def escaped(text: str) -> str:
-    """Return a text in which nothing pings people or makes links."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def render_message(notification: Notification, shop: str) -> dict[str, Any]:
-    """Return a message as an attachment of Slack."""
+    """Return a message as an attachment of Slack, or as blocks where it brings a document."""
+    if notification.document and notification.document.sections:
+        return render_document(notification, notification.document.sections)
     say = texts(notification.language)
     state = say[f"kind-{notification.kind.value}"]
     color = COLORS["info"] if notification.is_resolved else COLORS.get(notification.severity, COLORS["warning"])
-    text = "\n".join([*(escaped(line) for line in notification.lines), *map(_link, notification.links)])
+    text = "\n".join([*(escaped(line) for line in notification.lines), *map(link_text, notification.links)])
     title = truncate(f"{state}: {notification.title}", _TITLE, escaped)
     fields = [
         (say["severity"], notification.severity.upper()),
@@ -321,10 +319,6 @@ def _snooze(offer: Offer, say: Mapping[str, str]) -> dict[str, Any]:
 
 def _plain(text: str) -> dict[str, str]:
     return {"type": "plain_text", "text": text}
-
-
-def _link(link: Link) -> str:
-    return f"<{link.href}|{escaped(link.text)}>" if is_web(link.href) else escaped(link.text)
 
 
 def _reply(notification: Notification) -> str:

@@ -3,7 +3,8 @@
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.reports.content import write
-from toban.reports.rendering import as_data, as_markdown, as_page, as_text
+from toban.reports.mail import as_page
+from toban.reports.rendering import as_data, as_markdown, as_text
 from toban.reports.report import Report
 from toban.reports.service import ReportService
 from toban.web.api.api_endpoint import ApiEndpoint

@@ -1,53 +1,21 @@
-"""Small charts as SVG, drawn without a script."""
+"""The charts of pages that need no script: orders of today against the usual, and a value against its limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from math import isfinite
-from typing import Final
 
+from toban.charts.plot import BarChart, Point, Scale, line_in_time
+from toban.charts.svg import area, path, rectangles
 from toban.health.sales import SalesHour
-
-SPARK_WIDTH: Final = 100.0
-SPARK_HEIGHT: Final = 24.0
-
-
-def sparkline(values: Sequence[float | None]) -> str:
-    """Return the path of a line within 100 × 24; where a value is missing the line is broken."""
-    known = [it for it in values if it is not None]
-    if len(known) < 2:
-        return ""
-    low, high = min(known), max(known)
-    span = (high - low) or 1.0
-    commands, is_drawing = [], False
-    for place, value in enumerate(values):
-        if value is None:
-            is_drawing = False
-            continue
-        x = place * SPARK_WIDTH / (len(values) - 1)
-        # A flat line is in the middle: it is neither high nor low.
-        y = SPARK_HEIGHT / 2 if high == low else SPARK_HEIGHT - 2 - (value - low) / span * (SPARK_HEIGHT - 4)
-        commands.append(f"{'L' if is_drawing else 'M'}{x:.1f} {y:.1f}")
-        is_drawing = True
-    return "".join(commands)
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar within 100 × 100: its place and height, and the hour that it shows."""
-
-    x: float
-    width: float
-    height: float
-    hour: SalesHour
 
 
 @dataclass(frozen=True, slots=True)
 class SalesChart:
     """Orders of today by the hour as bars, over the band of what is usual; within 100 × 100."""
 
-    bars: Sequence[Bar]
+    bars: Sequence[tuple[SalesHour, float, float, float, float]]
+    """The hour of each bar, and its x, y, width and height."""
     band: str
     """The path of the area between the least and the most of the last weeks."""
     median: str
@@ -56,24 +24,20 @@ class SalesChart:
     @classmethod
     def of(cls, hours: Sequence[SalesHour]) -> "SalesChart":
         """Return the chart of a day."""
-        most = [max(it.orders or 0.0, it.usual.most if it.usual else 0.0) for it in hours]
-        highest = max(1.0, *most)
-        slot = 100.0 / len(hours)
-        bars = [
-            Bar(place * slot + slot * 0.15, slot * 0.7, it.orders / highest * 100, it)
-            for place, it in enumerate(hours)
-            if it.orders is not None
-        ]
+        highest = max(1.0, *(max(it.orders or 0.0, it.usual.most if it.usual else 0.0) for it in hours))
+        usual = [((place + 0.5) / len(hours), it.usual) for place, it in enumerate(hours) if it.usual]
 
-        def line(values: Sequence[tuple[int, float]]) -> list[str]:
-            return [f"{(place + 0.5) * slot:.2f} {100 - value / highest * 100:.2f}" for place, value in values]
+        def points(values: Sequence[tuple[float, float]]) -> list[Point]:
+            return [(x, value / highest) for x, value in values]
 
-        usual = [(place, it.usual) for place, it in enumerate(hours) if it.usual]
-        upper = line([(place, it.most) for place, it in usual])
-        lower = line([(place, it.least) for place, it in reversed(usual)])
-        median = line([(place, it.median) for place, it in usual])
+        upper, lower = points([(x, it.most) for x, it in usual]), points([(x, it.least) for x, it in usual])
+        bars = rectangles(BarChart([it.orders for it in hours]), highest)
+        median = path([points([(x, it.median) for x, it in usual])])
         return cls(
-            bars, f"M{' L'.join([*upper, *lower])}Z" if usual else "", f"M{' L'.join(median)}" if usual else "", highest
+            [(hours[place], x, y, width, height) for place, x, y, width, height in bars],
+            area(upper, lower),
+            median,
+            highest,
         )
 
 
@@ -103,32 +67,21 @@ class ThresholdChart:
         began: datetime,
     ) -> "ThresholdChart":
         """Return the chart of some values, the times of which are milliseconds."""
-        finite = [(time, value) for time, value in zip(times, values, strict=True) if isfinite(value)]
-        shown = [value for _, value in finite] or [0.0]
-        if limit is not None and isfinite(limit):
-            shown.append(limit)
+        has_limit = limit is not None and isfinite(limit)
+        finite = [it for it in values if isfinite(it)]
+        shown = [*(finite or [0.0]), *([limit] if limit is not None and has_limit else [])]
         low, high = min(shown), max(shown)
         pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
-        low, high = (low - pad if low < 0 or low - pad > 0 else 0.0), high + pad
-        first, span = start.timestamp() * 1000, max(1.0, (end - start).total_seconds() * 1000)
-
-        def y(value: float) -> float:
-            return 100 - (value - low) / (high - low) * 100
-
-        gap = 3 * min((b - a for a, b in pairwise(times)), default=0)
-        commands, before = [], None
-        for time, value in finite:
-            is_joined = before is not None and time - before <= gap
-            commands.append(f"{'L' if is_joined else 'M'}{(time - first) / span * 100:.2f} {y(value):.2f}")
-            before = time
+        scale = Scale(low - pad if low < 0 or low - pad > 0 else 0.0, high + pad)
+        first, last = start.timestamp() * 1000, end.timestamp() * 1000
         return cls(
-            "".join(commands),
-            y(limit) if limit is not None and isfinite(limit) else None,
-            max(0.0, (began.timestamp() * 1000 - first) / span * 100),
-            low,
-            high,
+            path(line_in_time(times, values, scale, (first, last))),
+            100 * (1 - scale.share(limit)) if limit is not None and has_limit else None,
+            max(0.0, (began.timestamp() * 1000 - first) / max(1.0, last - first) * 100),
+            scale.low,
+            scale.high,
             limit,
-            finite[-1][1] if finite else 0.0,
+            finite[-1] if finite else 0.0,
             start,
             end,
         )

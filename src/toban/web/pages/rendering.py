@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.access.permissions import Permission
+from toban.charts.svg import rectangles, sparkline
 from toban.core.item_isolation import ItemIsolation
 from toban.core.message_catalogue import LANGUAGES
 from toban.core.number_format import Unit, format_money, format_value
@@ -19,7 +20,6 @@ from toban.core.terminal_escapes import escape_controls
 from toban.web.compression import compress
 from toban.web.endpoint import actor, permissions, principal
 from toban.web.live_updates import live_state
-from toban.web.pages.charts import sparkline
 from toban.web.pages.i18n import texts
 from toban.web.pages.preferences import THEMES, Preferences
 from toban.web.pages.translations import translate
@@ -88,6 +88,7 @@ def _environment() -> "Environment":
     found.filters["translated"] = pass_context(_translated)
     found.filters["web_link"] = _web_link
     found.globals["sparkline"] = sparkline
+    found.globals["rectangles"] = rectangles
     return found
 
 

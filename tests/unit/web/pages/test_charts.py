@@ -4,14 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from toban.charts.svg import sparkline
 from toban.health.sales import SalesHour, UsualRange
-from toban.web.pages.charts import SalesChart, ThresholdChart, sparkline
+from toban.web.pages.charts import SalesChart, ThresholdChart
 
 MIDNIGHT = datetime(2026, 6, 15, tzinfo=UTC)
 
 
 def test_a_sparkline_spans_its_values_and_breaks_where_one_is_missing():
-    assert sparkline([0, 10, None, 5, 0]) == "M0.0 22.0L25.0 2.0M75.0 12.0L100.0 22.0"
+    assert sparkline([0, 10, None, 5, 0]) == "M0.00 22.00L25.00 2.00M75.00 12.00L100.00 22.00"
 
 
 @pytest.mark.parametrize("values", [[], [None, None], [1.0], [None, 1.0]])
@@ -20,7 +21,7 @@ def test_fewer_than_two_values_are_no_line(values):
 
 
 def test_a_flat_line_is_in_the_middle():
-    assert sparkline([3, 3]) == "M0.0 12.0L100.0 12.0"
+    assert sparkline([3, 3]) == "M0.00 12.00L100.00 12.00"
 
 
 def test_the_day_has_a_bar_for_each_hour_with_orders_and_a_band_of_what_is_usual():
@@ -29,8 +30,8 @@ def test_the_day_has_a_bar_for_each_hour_with_orders_and_a_band_of_what_is_usual
         SalesHour(MIDNIGHT + timedelta(hours=1), None, UsualRange(2, 4, 10)),
     ]
     chart = SalesChart.of(hours)
-    assert [(bar.x, bar.width, bar.height) for bar in chart.bars] == [(7.5, 35, 50)]
-    assert chart.band == "M25.00 0.00 L75.00 0.00 L75.00 80.00 L25.00 80.00Z"
+    assert chart.bars == [(hours[0], 6.25, 50, 37.5, 50)]
+    assert chart.band == "M25.00 0.00L75.00 0.00L75.00 80.00L25.00 80.00Z"
     assert chart.highest == 10
 
 

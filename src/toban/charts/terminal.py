@@ -1,4 +1,4 @@
-"""Charts of time series for a terminal: braille dots, or a character for each series where those can't be shown."""
+"""Charts for a terminal: bars as blocks, time series as braille dots or, where there are none, a character each."""
 
 import math
 import sys
@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, groupby, pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
-from toban.cli.formatting import Segment
+from toban.charts.plot import BarChart, Scale, line
 from toban.core.terminal_columns import cut_text, text_width
 from toban.core.terminal_escapes import escape_line
+
+Segment: TypeAlias = tuple[str, str]
+"""A part of a line, and its colour; empty for the usual one."""
 
 MAX_SERIES: Final = 8
 """How many series a chart shows."""
@@ -25,6 +28,7 @@ HEIGHT: Final = 14
 MIN_WIDTH: Final = 20
 """Columns of a chart, without its axis, in the narrowest terminal."""
 
+EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 BRAILLE: Final = 0x2800
 DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bits of a braille character's dots, by row and column."""
@@ -75,17 +79,17 @@ def draw_chart(
     """
     ranked = sorted(series, key=lambda it: _last(it.values), reverse=True)
     shown = ranked[:MAX_SERIES]
-    low, high = _bounds([value for it in shown for value in it.values if math.isfinite(value)])
+    scale = Scale.of(value for it in shown for value in it.values if math.isfinite(value))
     ticks = {
-        round((1 - _share(value, low, high)) * (HEIGHT - 1)): format_value(value)
-        for value in _ticks(low, high, is_binary=is_binary)
+        round((1 - scale.share(value)) * (HEIGHT - 1)): format_value(value)
+        for value in scale.ticks(is_binary=is_binary)
     }
     left = max(map(text_width, ticks.values()), default=0)
     width = max(MIN_WIDTH, style.width - left - 2)
     upright, tick, flat = style.axis
     # Without colours the dots of several series could not be told apart.
     uses_dots = style.has_braille and (style.has_colors or len(shown) == 1)
-    drawn = _drawn(shown, low, high, width, uses_dots=uses_dots)
+    drawn = _drawn(shown, scale, width, uses_dots=uses_dots)
     lines: list[list[Segment]] = []
     for row in range(HEIGHT):
         label = ticks.get(row, "")
@@ -98,6 +102,14 @@ def draw_chart(
         hidden = f"and {len(series) - len(shown)} series more, with lower last values"
         lines.append([(f"{hidden}: narrow the query, or use topk({MAX_SERIES}, EXPR)", "")])
     return lines
+
+
+def draw_bars(chart: BarChart, columns: int = 72) -> str:
+    """Return bars as a line of blocks, between the names of the first and the last value."""
+    blocks = [" "] * len(chart.values)
+    for it in chart.bars():
+        blocks[it.place] = EIGHTHS[round(it.height * 8)]
+    return f"{chart.names[0]} {''.join(blocks[-columns:])} {chart.names[1]}  ▕ {chart.highest}"
 
 
 def stdout_style(width: int, environment: Mapping[str, str]) -> ChartStyle:
@@ -119,74 +131,33 @@ def _last(values: Sequence[float]) -> float:
     return next((value for value in reversed(values) if math.isfinite(value)), -math.inf)
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of the axis of values: with zero, unless the values vary little far from it."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    if low > 0 and not (low < high and low > 0.75 * high):
-        low = 0.0
-    if high < 0 and not (low < high and high < 0.75 * low):
-        high = 0.0
-    return (low, high) if low < high else (low, low + (abs(low) * 0.1 or 1.0))
-
-
-def _share(value: float, low: float, high: float) -> float:
-    """Return where a value is between two others, from 0 to 1."""
-    if math.isfinite(high - low):
-        return (value - low) / (high - low)
-    # The difference of large floats overflows; half of the smallest one would be zero.
-    return (value / 2 - low / 2) / (high / 2 - low / 2)
-
-
-def _ticks(low: float, high: float, *, is_binary: bool) -> list[float]:
-    """Return round values within the ends of the axis, four or so."""
-    size = (high - low) / 4
-    if not (math.isfinite(size) and size > sys.float_info.min * 1e3):
-        return [low, high]
-    if is_binary:
-        step = 2.0 ** math.ceil(math.log2(size))
-    else:
-        power = 10.0 ** math.floor(math.log10(size))
-        step = min((power * factor for factor in (1, 2, 5, 10)), key=lambda it: abs(math.log(it / size)))
-    if low + step == low:
-        return [low, high]
-    first = math.ceil(low / step)
-    return [place * step for place in range(first, first + 8) if place * step <= high]
-
-
 Drawing = dict[tuple[int, int], tuple[int, int]]
 """By row and column: the bits of the dots in a cell, and the place of the series that was drawn last."""
 
 
-def _drawn(series: Sequence[ChartSeries], low: float, high: float, width: int, *, uses_dots: bool) -> Drawing:
+def _drawn(series: Sequence[ChartSeries], scale: Scale, width: int, *, uses_dots: bool) -> Drawing:
     columns, rows = (width * 2, HEIGHT * 4) if uses_dots else (width, HEIGHT)
     found: Drawing = {}
     # The first, with the highest last value, is drawn last: over the others.
     for place in reversed(range(len(series))):
-        values = series[place].values
-        across = (columns - 1) / max(1, len(values) - 1)
-        points = [
-            (round(i * across), round((1 - _share(value, low, high)) * (rows - 1))) if math.isfinite(value) else None
-            for i, value in enumerate(values)
+        values = [it if math.isfinite(it) else None for it in series[place].values]
+        runs = [
+            [(round(x * (columns - 1)), round((1 - y) * (rows - 1))) for x, y in run] for run in line(values, scale)
         ]
-        for x, y in _joined(points):
+        for x, y in (point for run in runs for point in _joined(run)):
             cell = (y // 4, x // 2) if uses_dots else (y, x)
             bits = found.get(cell, (0, 0))[0] | (DOTS[y % 4][x % 2] if uses_dots else 1)
             found[cell] = bits, place
     return found
 
 
-def _joined(points: Sequence[tuple[int, int] | None]) -> Iterator[tuple[int, int]]:
-    """Return the points, and what lies on the lines between neighbours; a missing one is a gap."""
-    yield from (point for point in points if point)
+def _joined(points: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Return the points, and what lies on the lines between neighbours."""
+    yield from points
     for first, second in pairwise(points):
-        if first and second:
-            length = max(abs(second[0] - first[0]), abs(second[1] - first[1]))
-            for i in range(1, length):
-                share = i / length
-                yield (
-                    round(first[0] + (second[0] - first[0]) * share),
-                    round(first[1] + (second[1] - first[1]) * share),
-                )
+        length = max(abs(second[0] - first[0]), abs(second[1] - first[1]))
+        for share in (i / length for i in range(1, length)):
+            yield round(first[0] + (second[0] - first[0]) * share), round(first[1] + (second[1] - first[1]) * share)
 
 
 def _row(drawn: Drawing, row: int, width: int, *, uses_dots: bool) -> Iterator[Segment]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from toban.cli.chart import HEIGHT, MARKS, ChartSeries, ChartStyle, draw_chart, stdout_style
+from toban.charts.terminal import HEIGHT, MARKS, ChartSeries, ChartStyle, draw_chart, stdout_style
 from toban.cli.formatting import echo_segments
 from toban.core.terminal_columns import text_width
 
