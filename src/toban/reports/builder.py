@@ -287,7 +287,7 @@ def _totals(days: Sequence[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]
 
 def _conversion(orders: float | None, failed: float) -> float | None:
     """Return which share of those who tried to pay placed an order."""
-    return orders / (orders + failed) if orders else None
+    return None if orders is None or not orders + failed else orders / (orders + failed)
 
 
 def _slots(days: Sequence[tuple[datetime, Mapping[str, Day], Mapping[str, Day]]]) -> list[Slot]:
