@@ -15,6 +15,7 @@ from toban.incidents.schedule_commands import OnCallCommands
 from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService, MessageQueue
 from toban.incidents.settings import IncidentSettings, OnCallSettings
+from toban.incidents.true_incidents import TrueIncidents
 from toban.state.database import State
 
 
@@ -29,6 +30,7 @@ class Incidents:
     on_call: OnCallService
     on_call_commands: OnCallCommands
     impact: ImpactUpdater
+    history: TrueIncidents
 
     @property
     def services(self) -> Sequence[Service]:
@@ -74,5 +76,12 @@ def open_incidents(
     on_call_commands = OnCallCommands(on_call, lambda: service.policy, queue, state, clock, service.decided)
     impact = ImpactUpdater(service, estimate, state, clock, meters)
     return Incidents(
-        service, IncidentCommands(service, state, clock), ports, auditor, on_call, on_call_commands, impact
+        service,
+        IncidentCommands(service, state, clock),
+        ports,
+        auditor,
+        on_call,
+        on_call_commands,
+        impact,
+        TrueIncidents(state),
     )

@@ -116,6 +116,13 @@ def timeline(connection: Connection, number: int, limit: int = 1_000) -> list[Ti
     return readable_rows(connection, TIMELINE, connection.execute(query), _entry)[::-1]
 
 
+def entries_since(connection: Connection, number: int, kinds: Iterable[EntryKind]) -> list[TimelineEntry]:
+    """Return the entries of some kinds in the timelines of an incident and of all later ones, oldest first."""
+    of_kinds = TIMELINE.c.kind.in_([it.value for it in kinds])
+    query = select(TIMELINE).where(TIMELINE.c.incident >= number, of_kinds).order_by(TIMELINE.c.id)
+    return readable_rows(connection, TIMELINE, connection.execute(query), _entry)
+
+
 def move_entries(connection: Connection, source: int, target: int) -> None:
     """Move the timeline of one incident to another."""
     connection.execute(update(TIMELINE).where(TIMELINE.c.incident == source).values(incident=target))

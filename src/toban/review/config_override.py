@@ -16,7 +16,7 @@ def with_override(text: str, rule: str, settings: dict[str, str], comment: str) 
     Raises ``SettingsError`` where the section is written in braces, or has an override of this rule.
     """
     lines = text.splitlines()
-    block = [f"# {comment}", f"{rule}:", *(f"  {name}: {value}" for name, value in settings.items())]
+    block = override_lines(rule, settings, comment)
     at = _find(lines, 0, len(lines), "", "alerting")
     if at is None:
         found = [*lines, *([""] if lines and lines[-1] else []), "alerting:", "  overrides:", *_indented(block, "    ")]
@@ -33,6 +33,11 @@ def with_override(text: str, rule: str, settings: dict[str, str], comment: str) 
         raise SettingsError(f"alerting.overrides.{rule} is there already: change it by hand")
     addition = _indented(block, inner)
     return _checked(text, [*lines[: overrides + 1], *addition, *lines[overrides + 1 :]], rule, settings)
+
+
+def override_lines(rule: str, settings: dict[str, str], comment: str) -> list[str]:
+    """Return the lines of an override, with its evidence as a comment."""
+    return [f"# {comment}", f"{rule}:", *(f"  {name}: {value}" for name, value in settings.items())]
 
 
 def _find(lines: list[str], start: int, end: int, indent: str, key: str) -> int | None:

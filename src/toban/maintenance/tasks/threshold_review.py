@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from toban.core.config_types import Duration
 from toban.core.errors import ActionError
 from toban.core.schedule import Schedule
-from toban.maintenance.task import Step, StepContext, StepResult, Task, TaskPlan, TaskTools
+from toban.maintenance.task import Severity, Step, StepContext, StepResult, Task, TaskPlan, TaskTools
 
 
 class ThresholdReview(Task):
@@ -28,8 +28,13 @@ class ThresholdReview(Task):
         return TaskPlan([Step("rules", "replay all rules with other limits over the last 90 days")])
 
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
-        """Replay all rules; each proposal is a finding. Raises ``ActionError``."""
+        """
+        Replay all rules. Findings are proposals, applied limits that missed something, and incidents without a firing.
+
+        Raises ``ActionError``.
+        """
         if tools.review_thresholds is None:
             raise ActionError("rules can't be replayed here")
         found = await tools.review_thresholds(context.tell)
-        return StepResult(f"{len(found)} limits could be better" if found else "no limit could be better", found)
+        better = sum(it.severity is Severity.INFO for it in found)
+        return StepResult(f"{better} limits could be better" if better else "no limit could be better", found)
