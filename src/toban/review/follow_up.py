@@ -28,8 +28,8 @@ class AppliedLimit:
     """
     A proposal that was applied: when, by whom, and what it promised.
 
-    ``limit`` and ``for_`` are the new ones, ``old_limit`` and ``old_for`` those of before. ``saved`` of ``fired`` firings
-    in ``days`` would not have been, and the ``found`` incidents would still have been found.
+    ``limit`` and ``for_`` are the new ones, ``old_limit`` and ``old_for`` those of before. ``saved`` of ``fired``
+    firings in ``days`` would not have been, and the ``found`` incidents would still have been found.
     """
 
     rule: str

@@ -23,9 +23,7 @@ POLL_SECONDS: Final = 0.5
 @click.option("--month", default="", metavar="YYYY-MM", help="Which month.  [default: this one]")
 @click.option("--propose", is_flag=True, help="Look for better limits, by replay of the last 90 days; takes minutes.")
 @click.option("--apply", "rule", metavar="RULE", help="Write the proposed limit of RULE into toban.yaml, and reload.")
-@click.option(
-    "--last", is_flag=True, help="Show what the last review of limits found, and whether applied ones helped."
-)
+@click.option("--last", is_flag=True, help="Show what the last review found, and whether applied limits helped.")
 @json_option
 @data_option
 def command(data: Path | None, as_json: bool, month: str, propose: bool, rule: str | None, last: bool) -> None:
