@@ -1,9 +1,9 @@
 """Looks for better limits of rules when somebody asks for it, in the background."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -113,8 +113,8 @@ class ProposalService:
 
     async def run(self) -> None:
         """Run what was asked for until cancelled; what goes on then has ended."""
-        await self._show_last()
         try:
+            await self._show_last()
             while True:
                 await self._asked.wait()
                 self._asked.clear()
@@ -147,8 +147,11 @@ class ProposalService:
         run = replace(run, incidents=len(evidence.incidents), unnoticed=newest)
         rules = list(self._rules())
         run = replace(run, total=len(rules))
+        newest_limits = {it.rule: it for it in reversed(limits)}
         for rule in rules:
-            found = await self._proposed(rule, evidence)
+            limit = newest_limits.get(rule.name)
+            since = limit.at if limit and limit.is_in_force(rule) else None
+            found = await self._proposed(rule, evidence, since)
             if isinstance(found, Proposal):
                 best = sorted((*run.proposals, found), key=lambda it: -it.judged.saved)[:MOST_PROPOSALS]
                 run = replace(run, proposals=tuple(best))
@@ -156,7 +159,8 @@ class ProposalService:
                 run = replace(run, refusals=(*run.refusals, found)[:MOST_REFUSALS])
             run = replace(run, done=run.done + 1)
             self._advance(run)
-        run = replace(run, follow_ups=tuple(await self._follow_ups(limits, rules, evidence)), ended=self._clock.now())
+        follow_ups = await self._follow_ups(newest_limits.values(), rules, evidence)
+        run = replace(run, follow_ups=tuple(follow_ups), ended=self._clock.now())
         await self._save(run)
         self._advance(run)
         self._set_metrics(run)
@@ -167,20 +171,19 @@ class ProposalService:
         self._meters.set(UNNOTICED, len(run.unnoticed))
         self._meters.set(MISSED, sum(len(it.missed) for it in run.follow_ups))
 
-    async def _proposed(self, rule: EvaluatedRule, evidence: Evidence) -> Proposal | Refusal:
+    async def _proposed(self, rule: EvaluatedRule, evidence: Evidence, since: datetime | None) -> Proposal | Refusal:
         try:
-            return await self._review.propose(rule, evidence)
+            return await self._review.propose(rule, evidence, since)
         except Exception as error:  # a bug costs one rule
             log.exception("threshold review failed", rule=rule.name)
             return Refusal(rule.name, f"{type(error).__name__}: {error}")
 
     async def _follow_ups(
-        self, limits: Sequence[AppliedLimit], rules: Sequence[EvaluatedRule], evidence: Evidence
+        self, limits: Iterable[AppliedLimit], rules: Sequence[EvaluatedRule], evidence: Evidence
     ) -> list[FollowUp]:
         """Compare the newest limit of each rule; those before it are in force no longer."""
-        newest = {it.rule: it for it in reversed(limits)}
         found = []
-        for it in newest.values():
+        for it in limits:
             rule = next((one for one in rules if one.name == it.rule), None)
             try:
                 found.append(await follow_up(it, rule, evidence, self._history, self._review, self._zone))

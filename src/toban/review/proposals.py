@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from toban.core.errors import QueryError, TobanError
 from toban.core.incident_record import IncidentHistory
 from toban.core.ports import QueryEngine
 from toban.core.replay import RuleChange, RuleReplay, RuleReplayer
-from toban.core.samples import milliseconds
+from toban.core.samples import milliseconds, moment
 from toban.review.alert_review import EvaluatedRule
 from toban.review.comparison import compare
 from toban.review.error_budget import Span
@@ -65,8 +65,8 @@ class Proposal:
     Another limit or `for` of a rule.
 
     ``judged`` is the change with what it would have done, ``others`` are the other changes that were judged. ``fired``
-    is how often the rule fired in the time, ``days`` the length of that, ``incidents`` are the true ones of it that the
-    rule finds. A proposal is void once its rule has another expression or `for`.
+    is how often the rule fired in the time, ``days`` for how long there are samples, ``incidents`` are the true ones of
+    it that the rule finds. A proposal is void once its rule has another expression or `for`.
     """
 
     rule: str
@@ -132,20 +132,27 @@ class ThresholdReview:
 
         return await asyncio.to_thread(work)
 
-    async def propose(self, rule: EvaluatedRule, evidence: Evidence) -> Proposal | Refusal:
-        """Return a proposal for a rule, or why there is none."""
+    async def propose(
+        self, rule: EvaluatedRule, evidence: Evidence, since: datetime | None = None
+    ) -> Proposal | Refusal:
+        """
+        Return a proposal for a rule, or why there is none.
+
+        ``since`` is since when it has its present limit, where toban knows it: what fired before is not its record.
+        """
         try:
-            return await self._propose(rule, evidence)
+            return await self._propose(rule, evidence, max(evidence.begins, since or evidence.begins))
         except TobanError as error:
             return Refusal(rule.name, str(error))
 
-    async def _propose(self, rule: EvaluatedRule, evidence: Evidence) -> Proposal | Refusal:
+    async def _propose(self, rule: EvaluatedRule, evidence: Evidence, since: datetime) -> Proposal | Refusal:
         begins, now = evidence.begins, evidence.now
-        own = await self._history(begins, now, rule.name)
-        if reason := _unsuitable(rule, own, now, self._zone):
+        own = await self._history(since, now, rule.name)
+        if reason := _unsuitable(rule, own, evidence, since, self._zone):
             return Refusal(rule.name, reason)
         replay = await self.replay(rule.name, begins, now)
-        if not compare(replay, own).agrees:
+        of_its_time = replace(replay, begins=since, firings=[it for it in replay.firings if it.fired >= since])
+        if not compare(of_its_time, own).agrees:
             return Refusal(
                 rule.name, "its replay differs from what was recorded: its samples or its query have changed"
             )
@@ -161,23 +168,23 @@ class ThresholdReview:
         if best is None:
             return Refusal(rule.name, "no limit and no `for` saves enough without missing an incident", tuple(judged))
         gone, kept = split_firings(replay, replays[judged.index(best)])
+        first = max(begins, moment(int(times[0])))
         curve = value_curve(
             times,
             values,
-            begins,
+            first,
             now,
             lowest=rule.fires_below,
             kept=[it.fired for it in kept],
             saved=[it.fired for it in gone],
         )
-        days = (replay.ends - replay.begins) / timedelta(days=1)
         return Proposal(
             rule.name,
             rule.limit,
             rule.for_,
             best,
             len(replay.firings),
-            days,
+            (now - first) / timedelta(days=1),
             rule.expression,
             tuple(it for it in judged if it is not best),
             tuple(present.found),
@@ -226,7 +233,7 @@ class ThresholdReview:
         return times[known], values[known]
 
 
-def _unsuitable(rule: EvaluatedRule, own: Sequence[Firing], now: datetime, zone: ZoneInfo) -> str:
+def _unsuitable(rule: EvaluatedRule, own: Sequence[Firing], evidence: Evidence, since: datetime, zone: ZoneInfo) -> str:
     if reason := ENGINES.get(rule.engine, ""):
         return reason
     if rule.is_protected:
@@ -234,8 +241,9 @@ def _unsuitable(rule: EvaluatedRule, own: Sequence[Firing], now: datetime, zone:
     if not rule.operator:
         return "its expression has no single comparison with a number"
     if len(own) < LEAST_FIRINGS:
-        return f"it fired less than {LEAST_FIRINGS} times in 90 days"
-    found = quality(rule.name, own, now, zone)
+        when = "in 90 days" if since <= evidence.begins else "with its present limit"
+        return f"it fired less than {LEAST_FIRINGS} times {when}"
+    found = quality(rule.name, own, evidence.now, zone)
     return "" if found.precision is not None and found.precision < found.aim else "people act on it"
 
 

@@ -30,14 +30,16 @@ class FixedReview:
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
         self.error = None
+        self.since = {}
 
     async def evidence(self, now):
         if self.error:
             raise self.error
         return Evidence(now, [INCIDENT], [INCIDENT])
 
-    async def propose(self, rule, evidence):
+    async def propose(self, rule, evidence, since):
         await self.go_on.wait()
+        self.since[rule.name] = since
         if rule.name == "broken":
             raise KeyError("x")
         return Refusal("good", "people act on it") if rule.name == "good" else proposal("noisy")
@@ -131,6 +133,7 @@ async def test_applied_limits_are_compared_the_newest_of_each_rule(state):
         found = (await ended(service)).follow_ups
         assert {it.applied: it.verdict for it in found} == {newest: Verdict.NO_DIFFERENCE, young: Verdict.TOO_EARLY}
         assert [it.rule for it in await service.applied()] == ["good", "noisy", "noisy"]
+        assert review.since == {"noisy": new.at, "good": early.at}
 
 
 async def test_who_waits_for_a_review_is_told_how_far_it_is_and_gets_what_is_found(state):

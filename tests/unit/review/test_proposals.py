@@ -224,8 +224,9 @@ def test_limits_have_three_digits(value, up, expected):
 
 def test_the_highest_limit_that_finds_all_incidents_is_a_candidate():
     times = np.arange(100, dtype=np.int64) * 60_000
-    found = candidates(times, np.linspace(0, 1, 100), np.array([7.123, 9.0]))
-    assert [it.limit for it in found if "finds all" in it.source] == [7.12]
+    for peak, limit in [(7.123, 7.12), (108.0, 107.0), (0.9, 0.899), (-5.0, -5.01), (0.0, -0.001), (100.0, 99.0)]:
+        found = candidates(times, np.linspace(0, 1, 100), np.array([peak, 900.0]))
+        assert [it.limit for it in found if "finds all" in it.source] == [limit]
 
 
 async def test_what_can_not_be_replayed_is_refused_in_words():

@@ -7,7 +7,9 @@ from itertools import pairwise
 from math import isfinite
 from typing import Final
 
+from toban.core.samples import milliseconds, moment
 from toban.health.sales import SalesHour
+from toban.web.api.review_models import TrueIncidentModel, ValueCurveModel
 
 SPARK_WIDTH: Final = 100.0
 SPARK_HEIGHT: Final = 24.0
@@ -131,4 +133,72 @@ class ThresholdChart:
             finite[-1][1] if finite else 0.0,
             start,
             end,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of time within 100, with its name."""
+
+    x: float
+    width: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChart:
+    """The worst values of a rule over time, with the present limit and a proposed one, within 100 × 100."""
+
+    path: str
+    limit_y: float
+    new_y: float | None
+    """None where the limit stays, and `for` changes."""
+    incidents: Sequence[Stretch]
+    kept: Sequence[float]
+    saved: Sequence[float]
+    """Where it fired and would still have fired, and where it would not have."""
+    lowest: float
+    highest: float
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def of(
+        cls,
+        curve: ValueCurveModel,
+        limit: float,
+        new_limit: float | None,
+        incidents: Sequence[TrueIncidentModel],
+    ) -> "LimitChart":
+        """Return the chart of a curve."""
+        known = [it for it in curve.values if it is not None]
+        shown: list[float] = [*known, limit, *([] if new_limit is None else [new_limit])]
+        low, high = min(shown), max(shown)
+        pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+        low, high = low - pad, high + pad
+        length = max(1, len(curve.values) * curve.step)
+
+        def x(at: datetime) -> float:
+            return min(100.0, max(0.0, (milliseconds(at) - curve.begins) / length * 100))
+
+        def y(value: float) -> float:
+            return 100 - (value - low) / (high - low) * 100
+
+        commands, is_drawing = [], False
+        for place, value in enumerate(curve.values):
+            if value is not None:
+                at = (place + 0.5) / len(curve.values) * 100
+                commands.append(f"{'L' if is_drawing else 'M'}{at:.2f} {y(value):.2f}")
+            is_drawing = value is not None
+        return cls(
+            "".join(commands),
+            y(limit),
+            None if new_limit is None else y(new_limit),
+            [Stretch(x(it.begins), max(0.3, x(it.ends) - x(it.begins)), it.name) for it in incidents],
+            [x(it) for it in curve.kept],
+            [x(it) for it in curve.saved],
+            low,
+            high,
+            moment(curve.begins),
+            moment(curve.begins + length),
         )
