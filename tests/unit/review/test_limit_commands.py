@@ -165,10 +165,18 @@ async def test_what_nobody_proposes_is_not_found(shop):
     await shop.refused("nothing is proposed for 'other'", "other")
 
 
-async def test_an_override_that_is_there_is_for_people_to_change(shop):
+async def test_a_limit_that_was_applied_before_is_changed(shop):
     shop.path.write_text(text := f"alerting:\n  overrides:\n    {RULE}:\n      limit: 0.5\n")
     shop.source = ConfigSource.of(shop.path, text)
-    with pytest.raises(InvalidCommandError, match="is there already: change it by hand"):
+    found = await (await shop.commands()).apply(RULE, ANN)
+    assert load_settings(shop.path, {}).alerting.overrides[RULE].limit == 0.92
+    assert "-      limit: 0.5" in found.difference.splitlines()
+
+
+async def test_a_section_in_braces_is_for_people_to_change(shop):
+    shop.path.write_text(text := f"alerting: {{overrides: {{{RULE}: {{limit: 0.5}}}}}}\n")
+    shop.source = ConfigSource.of(shop.path, text)
+    with pytest.raises(InvalidCommandError, match="is not written line by line: change it by hand"):
         await (await shop.commands()).apply(RULE, ANN)
     assert shop.path.read_text() == text
 
