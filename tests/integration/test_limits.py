@@ -36,6 +36,13 @@ def test_a_limit_is_proposed_applied_and_remembered(tmp_path):
         assert [it["id"] for it in applied["follow_up"]["missed"]] == [5]
         assert f"{RULE}: of " in proposed.stdout and "MISSED incidents" in proposed.stdout
 
+        before, rules = config.read_text(), (tmp_path / "rules.yaml").read_text()
+        (tmp_path / "rules.yaml").write_text("groups: [")
+        refused = program.run("review", "--apply", RULE)
+        assert refused.returncode == 1 and "was not reloaded, and is as it was" in refused.stderr
+        assert "      limit:" in refused.stderr and config.read_text() == before
+        (tmp_path / "rules.yaml").write_text(rules)
+
         written = program.run("review", "--apply", RULE)
         assert written.returncode == 0, written.stderr
         assert "The configuration is reloaded." in written.stdout and "secret-canary" not in written.stdout

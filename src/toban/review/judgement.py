@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
@@ -18,6 +18,8 @@ LEAST_SAVED: Final = 3
 LEAST_SAVED_SHARE: Final = 0.3
 MOST_LISTED: Final = 50
 """How many saved firings and incidents are listed, the newest."""
+MOST_BRIEF: Final = 5
+"""How many of them are listed for changes that are not proposed."""
 LABELS_LENGTH: Final = 200
 COMMON: Final = frozenset({ALERTNAME, "severity", "priority", "channels"})
 """Labels that all alerts of a rule have."""
@@ -63,6 +65,15 @@ class JudgedChange:
     worst: timedelta
     is_enough: bool
     """Whether it saves so many that it is worth a change."""
+
+    def brief(self) -> "JudgedChange":
+        """Return it with the newest of its firings and incidents only: of changes that are not proposed."""
+        return replace(
+            self,
+            saved_firings=self.saved_firings[-MOST_BRIEF:],
+            found=self.found[-MOST_BRIEF:],
+            missed=self.missed[-MOST_BRIEF:],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import difflib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -95,11 +95,11 @@ class LimitCommands:
         """Return why each proposal can't be applied now, empty where it can."""
         if self._proposals.is_running:
             return [RUNNING for _ in proposals]
-        return await asyncio.to_thread(self._obstacles, proposals)
+        return await asyncio.to_thread(self._obstacles, proposals, self._proposals.void(proposals))
 
-    def lines(self, proposal: Proposal, by: str = "") -> str:
+    def lines(self, proposal: Proposal) -> str:
         """Return the lines for `toban.yaml`, to be copied by hand."""
-        block = override_lines(proposal.rule, proposal.override, self._comment(proposal, by))
+        block = override_lines(proposal.rule, proposal.override, self._comment(proposal))
         return "\n".join(["alerting:", "  overrides:", *(f"    {it}" for it in block)])
 
     async def _apply(self, rule: str, actor: Actor) -> LimitApplied:
@@ -112,6 +112,8 @@ class LimitCommands:
                 f"nothing is proposed for {rule[:100]!r}: `toban review --propose` looks for better limits"
             )
         comment = self._comment(proposal, actor.name)
+        if self._proposals.void([proposal]):
+            raise InvalidCommandError(_changed_since(proposal))
         try:
             source, before, after = await asyncio.to_thread(self._changed, proposal, comment)
         except SettingsError as error:
@@ -135,7 +137,7 @@ class LimitCommands:
     def _changed(self, proposal: Proposal, comment: str) -> tuple[ConfigSource, str, str]:
         """Return the file, its text, and that with the override. Raises ``SettingsError`` where it can't be."""
         source, before = self._file()
-        return source, before, self._with_override(proposal, before, comment)
+        return source, before, with_override(before, proposal.rule, proposal.override, comment)
 
     def _file(self) -> tuple[ConfigSource, str]:
         """Return the file and the text in force. Raises ``SettingsError`` where it can't be changed."""
@@ -145,12 +147,7 @@ class LimitCommands:
         self._source.check_writable()
         return self._source, before
 
-    def _with_override(self, proposal: Proposal, before: str, comment: str) -> str:
-        if self._proposals.is_void(proposal):
-            raise SettingsError(f"{proposal.rule} has changed since: run `toban review --propose` again")
-        return with_override(before, proposal.rule, proposal.override, comment)
-
-    def _obstacles(self, proposals: Sequence[Proposal]) -> list[str]:
+    def _obstacles(self, proposals: Sequence[Proposal], void: Collection[str]) -> list[str]:
         try:
             _, before = self._file()
         except SettingsError as error:
@@ -158,7 +155,9 @@ class LimitCommands:
         found = []
         for it in proposals:
             try:
-                self._with_override(it, before, "")
+                if it.rule in void:
+                    raise SettingsError(_changed_since(it))
+                with_override(before, it.rule, it.override, "")
             except SettingsError as error:
                 found.append(str(error))
             else:
@@ -214,13 +213,17 @@ class LimitCommands:
             judged.source,
         )
 
-    def _comment(self, proposal: Proposal, by: str) -> str:
+    def _comment(self, proposal: Proposal, by: str = "") -> str:
         judged, kept, at = proposal.judged, len(proposal.judged.found), self._clock.now().astimezone(self._zone)
         who = f", {one_line(by)[:NAME_LENGTH]}" if by else ""
         return (
             f"{at:%Y-%m-%d}{who}: saves {judged.saved} of {proposal.fired} firings in {proposal.days:.0f} days,"
             f" keeps {kept} of {kept} incidents"
         )
+
+
+def _changed_since(proposal: Proposal) -> str:
+    return f"{proposal.rule} has changed since: run `toban review --propose` again"
 
 
 def _difference(before: str, after: str, name: str) -> str:

@@ -1,7 +1,7 @@
 """A review of all rules: who asked for it, how far it is, and what it found; as it is kept in state."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -13,9 +13,11 @@ from toban.review.follow_up import AppliedLimit, FollowUp
 from toban.review.proposals import Proposal, Refusal
 from toban.review.true_incident import TrueIncident
 
-MOST_PROPOSALS: Final = 200
-"""How many proposals of a run are kept: those that save most."""
+MOST_PROPOSALS: Final = 30
+"""How many proposals of a run are kept: those that save most; the next review proposes the others."""
 MOST_REFUSALS: Final = 2_000
+MOST_JUDGED: Final = 50
+"""How many refusals are kept with the limits that were tried."""
 MOST_INCIDENTS: Final = 200
 
 
@@ -72,6 +74,19 @@ def applied_as_dict(applied: AppliedLimit) -> dict[str, Any]:
 def applied_from_dict(number: int, body: Mapping[str, Any]) -> AppliedLimit:
     """Return the applied limit of a row. Raises ``ValueError``."""
     return _applied().validate_python({**body, "id": number})
+
+
+def with_refusal(run: ProposalRun, refusal: Refusal) -> ProposalRun:
+    """Return a run with a refusal more."""
+    if sum(bool(it.judged) for it in run.refusals) >= MOST_JUDGED:
+        refusal = replace(refusal, judged=())
+    return replace(run, refusals=(*run.refusals, refusal)[:MOST_REFUSALS])
+
+
+def with_proposal(run: ProposalRun, proposal: Proposal) -> ProposalRun:
+    """Return a run with a proposal more, those first that save most."""
+    found = sorted((*run.proposals, proposal), key=lambda it: -it.judged.saved)
+    return replace(run, proposals=tuple(found[:MOST_PROPOSALS]))
 
 
 def is_void(proposal: Proposal, rules: Sequence[EvaluatedRule]) -> bool:

@@ -18,7 +18,7 @@ from toban.core.samples import gauge
 from toban.review import limit_repository as repository
 from toban.review.alert_review import EvaluatedRule
 from toban.review.follow_up import AppliedLimit, FollowUp, follow_up
-from toban.review.proposal_run import MOST_INCIDENTS, MOST_PROPOSALS, MOST_REFUSALS, ProposalRun, is_void
+from toban.review.proposal_run import MOST_INCIDENTS, ProposalRun, is_void, with_proposal, with_refusal
 from toban.review.proposals import Evidence, FiringHistory, Proposal, Refusal, ThresholdReview
 from toban.state.database import State
 
@@ -83,9 +83,10 @@ class ProposalService:
         """Return the limits that were applied, newest first. Raises ``StateError``."""
         return await self._state.transaction(repository.applied)
 
-    def is_void(self, proposal: Proposal) -> bool:
-        """Return whether the rule of a proposal has changed since."""
-        return is_void(proposal, self._rules())
+    def void(self, proposals: Sequence[Proposal]) -> frozenset[str]:
+        """Return the names of the rules that have changed since something was proposed for them."""
+        rules = self._rules()
+        return frozenset(it.rule for it in proposals if is_void(it, rules))
 
     def start(self, actor: Actor) -> ProposalRun:
         """Start a run. Raises ``InvalidCommandError`` while one goes on."""
@@ -152,11 +153,7 @@ class ProposalService:
             limit = newest_limits.get(rule.name)
             since = limit.at if limit and limit.is_in_force(rule) else None
             found = await self._proposed(rule, evidence, since)
-            if isinstance(found, Proposal):
-                best = sorted((*run.proposals, found), key=lambda it: -it.judged.saved)[:MOST_PROPOSALS]
-                run = replace(run, proposals=tuple(best))
-            else:
-                run = replace(run, refusals=(*run.refusals, found)[:MOST_REFUSALS])
+            run = with_proposal(run, found) if isinstance(found, Proposal) else with_refusal(run, found)
             run = replace(run, done=run.done + 1)
             self._advance(run)
         follow_ups = await self._follow_ups(newest_limits.values(), rules, evidence)

@@ -166,7 +166,8 @@ class ThresholdReview:
             judged.append(judge(change, source, present, replays[-1]))
         best = _best(judged)
         if best is None:
-            return Refusal(rule.name, "no limit and no `for` saves enough without missing an incident", tuple(judged))
+            brief = tuple(it.brief() for it in judged)
+            return Refusal(rule.name, "no limit and no `for` saves enough without missing an incident", brief)
         gone, kept = split_firings(replay, replays[judged.index(best)])
         first = max(begins, moment(int(times[0])))
         curve = value_curve(
@@ -186,7 +187,7 @@ class ThresholdReview:
             len(replay.firings),
             (now - first) / timedelta(days=1),
             rule.expression,
-            tuple(it for it in judged if it is not best),
+            tuple(it.brief() for it in judged if it is not best),
             tuple(present.found),
             curve,
         )

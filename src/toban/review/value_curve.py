@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from toban.core.samples import milliseconds
 
-POINTS: Final = 720
-"""Of 90 days each is an eighth of a day."""
+POINTS: Final = 540
+"""Of 90 days each is four hours."""
 MOST_MARKS: Final = 500
 """How many firings are marked, the newest."""
 

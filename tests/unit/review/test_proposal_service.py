@@ -16,6 +16,7 @@ from toban.core.replay import RuleReplay
 from toban.review import limit_repository
 from toban.review.alert_review import EvaluatedRule
 from toban.review.follow_up import Verdict
+from toban.review.proposal_run import MOST_JUDGED, MOST_PROPOSALS, ProposalRun, with_proposal, with_refusal
 from toban.review.proposal_service import PROPOSALS, UNNOTICED, ProposalService
 from toban.review.proposals import Evidence, Refusal
 from toban.state.backends import SqliteBackend
@@ -112,11 +113,11 @@ async def test_proposals_outlive_a_restart_and_are_void_once_their_rule_has_chan
     async with running(state) as (service, _, meters):
         again = await service.last()
         assert again == found
-        assert not service.is_void(again.proposals[0])
+        assert not service.void(again.proposals)
         await until(lambda: meters.value(PROPOSALS) == 1)
     for rules in ([], [NOISY, NOISY], [replace(NOISY, expression="x > 1")], [replace(NOISY, for_=DAY)]):
         async with running(state, rules=rules) as (service, _, _):
-            assert service.is_void((await service.last()).proposals[0])
+            assert service.void((await service.last()).proposals) == {"noisy"}
 
 
 async def test_applied_limits_are_compared_the_newest_of_each_rule(state):
@@ -166,3 +167,16 @@ async def test_a_review_without_state_says_so(state):
         assert (await ended(service)).error == "disk full"
         with pytest.raises(ActionError, match="disk full"):
             await service.review(ANN, lambda _: None)
+
+
+def test_what_is_kept_of_a_run_is_bounded():
+    """
+    Those proposals that save most; of refusals the reasons, and of some the limits that were tried.
+    """
+    run = ProposalRun(FakeClock().now(), "ann", 500)
+    for number in range(100):
+        found = proposal(f"rule{number}")
+        run = with_proposal(run, replace(found, judged=replace(found.judged, saved=number)))
+        run = with_refusal(run, Refusal(f"other{number}", "no", found.others))
+    assert [it.judged.saved for it in run.proposals] == list(range(99, 99 - MOST_PROPOSALS, -1))
+    assert len(run.refusals) == 100 and sum(bool(it.judged) for it in run.refusals) == MOST_JUDGED

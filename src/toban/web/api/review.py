@@ -1,5 +1,6 @@
 """The review of alerts, in toban's own API."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Self
 
@@ -155,14 +156,19 @@ class ReviewApi:
         """Return the last review of thresholds, or the one that goes on."""
         run = await self._proposals.last()
         proposals = list(run.proposals) if run else []
-        obstacles = await self._limits.obstacles(proposals)
-        models = [
-            ProposalModel.of(it, self._limits.lines(it), why, is_void=self._proposals.is_void(it))
-            for it, why in zip(proposals, obstacles, strict=True)
-        ]
-        found = {it.applied: it for it in run.follow_ups} if run else {}
-        applied = [AppliedLimitModel.of(it, found.get(it.id)) for it in await self._proposals.applied()]
-        return ProposalsResponse.of(run, models, applied)
+        void = self._proposals.void(proposals)
+        obstacles, limits = await self._limits.obstacles(proposals), await self._proposals.applied()
+
+        def work() -> ProposalsResponse:
+            models = [
+                ProposalModel.of(it, self._limits.lines(it), why, is_void=it.rule in void)
+                for it, why in zip(proposals, obstacles, strict=True)
+            ]
+            found = {it.applied: it for it in run.follow_ups} if run else {}
+            return ProposalsResponse.of(run, models, [AppliedLimitModel.of(it, found.get(it.id)) for it in limits])
+
+        # In a thread: the evidence of many proposals is thousands of firings.
+        return await asyncio.to_thread(work)
 
     async def propose(self, _: NoParameters, actor: Actor) -> ProposalsResponse:
         """Look for better limits of rules on which too seldom anybody acts; it runs in the background."""
