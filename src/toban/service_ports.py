@@ -33,7 +33,7 @@ from toban.maintenance.assembly import Maintenance
 from toban.maintenance.decisions import Conditions
 from toban.maintenance.executor import MaintenancePorts
 from toban.maintenance.settings import all_tasks
-from toban.maintenance.task import Finding, ReportOrder, Severity, TaskTools
+from toban.maintenance.task import Finding, ReportOrder, Severity, StepResult, TaskTools
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
@@ -139,7 +139,7 @@ def maintenance_ports(
     silences: SilenceCommands,
     doubts: Callable[[], str],
     send_report: Callable[[ReportOrder], Awaitable[str]],
-    review_thresholds: Callable[[Callable[[str], None]], Awaitable[Sequence[Finding]]],
+    review_thresholds: Callable[[Callable[[str], None]], Awaitable[StepResult]],
 ) -> MaintenancePorts:
     """Return what maintenance uses under some settings; it heeds the stop switch of runbooks."""
     clock = tools.clock
@@ -207,15 +207,17 @@ def open_reports(
     )
 
 
-async def review_thresholds(proposals: ProposalService, tell: Callable[[str], None]) -> Sequence[Finding]:
+async def review_thresholds(proposals: ProposalService, tell: Callable[[str], None]) -> StepResult:
     """Look for better limits of all rules, and return what is found. Raises like ``ProposalService.review``."""
     run = await proposals.review(MAINTENANCE, tell)
     limits = {it.id: it for it in await proposals.applied()}
-    return [
+    found = [
         *(_as_finding(it) for it in run.proposals),
         *(_missing(limits[it.applied].rule, it) for it in run.follow_ups if it.missed and it.applied in limits),
         *(_unnoticed(it) for it in run.unnoticed),
     ]
+    many = len(run.proposals)
+    return StepResult(f"{many} limits could be better" if many else "no limit could be better", found)
 
 
 def _as_finding(proposal: Proposal) -> Finding:
@@ -236,7 +238,7 @@ def _missing(rule: str, found: FollowUp) -> Finding:
 
 def _unnoticed(incident: TrueIncident) -> Finding:
     text = f"nothing fired in it ({incident.begins:%Y-%m-%d %H:%M} UTC)"
-    return Finding(incident.name, text, Severity.WARNING, "write a rule that would have found it, or note why not")
+    return Finding(incident.name, text, remedy="write a rule that would have found it, or note why not")
 
 
 def deploy_ports(settings: Settings, base: Foundation) -> DeployPorts:

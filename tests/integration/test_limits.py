@@ -36,6 +36,10 @@ def test_a_limit_is_proposed_applied_and_remembered(tmp_path):
         assert [it["id"] for it in applied["follow_up"]["missed"]] == [5]
         assert f"{RULE}: of " in proposed.stdout and "MISSED incidents" in proposed.stdout
 
+        monthly = program.run("maintenance", "run", "threshold_review", "--json").stdout
+        assert json.loads(monthly)["text"] == "1 limits could be better"
+        assert "#4 Customers can't pay" in monthly and "the limit that was applied missed" in monthly
+
         before, rules = config.read_text(), (tmp_path / "rules.yaml").read_text()
         (tmp_path / "rules.yaml").write_text("groups: [")
         refused = program.run("review", "--apply", RULE)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from toban.core.config_types import Duration
 from toban.core.errors import ActionError
 from toban.core.schedule import Schedule
-from toban.maintenance.task import Severity, Step, StepContext, StepResult, Task, TaskPlan, TaskTools
+from toban.maintenance.task import Step, StepContext, StepResult, Task, TaskPlan, TaskTools
 
 
 class ThresholdReview(Task):
@@ -35,6 +35,4 @@ class ThresholdReview(Task):
         """
         if tools.review_thresholds is None:
             raise ActionError("rules can't be replayed here")
-        found = await tools.review_thresholds(context.tell)
-        better = sum(it.severity is Severity.INFO for it in found)
-        return StepResult(f"{better} limits could be better" if better else "no limit could be better", found)
+        return await tools.review_thresholds(context.tell)
