@@ -26,7 +26,7 @@ from toban.core.notification import Notification, NotificationKind
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.book import Suppression
 from toban.incidents.commands import IncidentCommands
-from toban.incidents.policy import IncidentPolicy, personal_channels
+from toban.incidents.policy import IncidentPolicy
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.inhibition import Inhibitor
@@ -35,6 +35,7 @@ from toban.notify.pipeline_run import Policy
 from toban.notify.routing import Routing
 from toban.notify.service import NotificationService
 from toban.notify.settings import NotifySettings
+from toban.oncall.policy import personal_channels
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
 

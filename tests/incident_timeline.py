@@ -16,11 +16,12 @@ from toban.core.labels import Labels
 from toban.core.notification import Notification
 from toban.incidents import lifecycle
 from toban.incidents.book import IncidentBook, Suppression, advance
-from toban.incidents.duty import AlwaysOnDuty, Duty
 from toban.incidents.incident import Incident, TimelineEntry
 from toban.incidents.lifecycle import Change
 from toban.incidents.policy import IncidentPolicy
-from toban.incidents.settings import IncidentSettings, OnCallSettings, Priority
+from toban.incidents.settings import IncidentSettings, Priority
+from toban.oncall.duty import AlwaysOnDuty, Duty
+from toban.oncall.settings import OnCallSettings
 
 CHANNELS = {"slack": False, "phone": True, "sms": True, "mail": False}
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
@@ -57,10 +58,12 @@ def policy(
     duty: Duty | None = None,
     channels: Mapping[str, bool] = CHANNELS,
     zone: str = "UTC",
+    calling: frozenset[str] = frozenset(),
 ) -> IncidentPolicy:
     people = OnCallSettings.model_validate(on_call or {})
     settings = IncidentSettings.model_validate(incidents or {})
-    return IncidentPolicy(settings, people, duty or AlwaysOnDuty(people.people), channels, ZoneInfo(zone))
+    known = duty or AlwaysOnDuty(people.people)
+    return IncidentPolicy(people, known, channels, ZoneInfo(zone), calling=calling, settings=settings)
 
 
 class Night:

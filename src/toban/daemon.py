@@ -33,7 +33,6 @@ from toban.core.ports import Clock, Service
 from toban.deploys.service import DeployService
 from toban.engines import Engines, open_engines
 from toban.foundation import Foundation, open_http_client
-from toban.incidents.policy import personal_channels
 from toban.incidents.service import IncidentService
 from toban.ingest import business_events
 from toban.instruments.error_reports import ErrorReports, open_error_reports
@@ -41,6 +40,7 @@ from toban.logs.assembly import Logs, open_logs
 from toban.maintenance.service import MaintenanceService
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
+from toban.oncall.policy import personal_channels
 from toban.reload import ReloadService
 from toban.review.recorder import FiringRecorder
 from toban.runbooks.service import RunbookService

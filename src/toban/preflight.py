@@ -16,14 +16,14 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.redaction import redact_url
 from toban.foundation import open_collector_tools, open_http_client
 from toban.health.checks import UnavailableCheck, checks, unreported
-from toban.incidents.schedule_report import schedule_problems
-from toban.incidents.schedule_service import read_schedule
 from toban.logs.outside.assembly import OutsideTools, check_outside
 from toban.logs.sink import SinkTools
 from toban.logs.tail.preflight import PatternCheck, check_files
 from toban.notify.assembly import policy
 from toban.notify.channel import ChannelTools
 from toban.notify.system_notices import channel_test_notification
+from toban.oncall.report import schedule_problems
+from toban.oncall.service import read_schedule
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
 from toban.service_generation import fly_log_connection

@@ -33,14 +33,14 @@ from toban.health.impact import ShopImpact
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents, open_incidents
-from toban.incidents.policy import personal_channels
-from toban.incidents.schedule_service import OnCallService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
 from toban.logs.assembly import open_shippers, open_tails
 from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.maintenance.assembly import Maintenance, open_maintenance
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.maintenance_windows import MaintenanceWindows
+from toban.oncall.policy import personal_channels
+from toban.oncall.service import OnCallService
 from toban.reports.service import ReportService
 from toban.review.assembly import Review, ReviewPorts, open_review
 from toban.runbooks.assembly import Runbooks, open_runbooks

@@ -26,7 +26,6 @@ from toban.deploys.service import DeployPorts
 from toban.foundation import Foundation
 from toban.incidents.assembly import Incidents, incident_policy
 from toban.incidents.book import Suppression
-from toban.incidents.duty import Duty
 from toban.incidents.service import IncidentPorts
 from toban.logs.assembly import read_progress
 from toban.maintenance.assembly import Maintenance
@@ -37,6 +36,7 @@ from toban.maintenance.task import Finding, ReportOrder, Severity, StepResult, T
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
+from toban.oncall.duty import Duty
 from toban.reports.builder import ReportBuilder, ReportSources
 from toban.reports.service import ReportService
 from toban.review.alert_review import EvaluatedRule
@@ -66,6 +66,7 @@ def incident_ports(
         settings.incidents,
         settings.on_call,
         {name: channel.pages for name, channel in settings.channels.items()},
+        frozenset(name for name, channel in settings.channels.items() if channel.calls_again),
         settings.notify.timezone,
         settings.notify.language,
         settings.notify.address or "",

@@ -35,7 +35,7 @@ from toban.core.plugins import PluginRegistry, named_by_key
 from toban.dashboards.board_loader import load_boards
 from toban.dashboards.settings import DashboardSettings
 from toban.deploys.settings import DeploySettings
-from toban.incidents.settings import IncidentSettings, OnCallSettings, unknown_names
+from toban.incidents.settings import IncidentSettings, unknown_people
 from toban.instruments.error_reports import ErrorSettings
 from toban.instruments.sentry_sdk_options import INSTALL as INSTALL_SENTRY
 from toban.logs.logql.rule_query import parse_rule_query
@@ -47,6 +47,7 @@ from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
 from toban.notify.routing import unknown_channels
 from toban.notify.settings import NotifySettings
+from toban.oncall.settings import OnCallSettings, unknown_names
 from toban.promql.engine import LOOKBACK
 from toban.promql.query_limits import QueryLimits
 from toban.remote.settings import RemoteSettings
@@ -425,7 +426,9 @@ def _cross_checks(
             yield ("reports", name), "a maintenance task has that name"
     for message in unknown_channels(settings.notify, channels):
         yield (), message
-    yield from unknown_names(settings.incidents, settings.on_call, channels)
+    for path, message in unknown_names(settings.on_call, channels):
+        yield ("on_call", *path), message
+    yield from unknown_people(settings.incidents, settings.on_call)
     if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in incomplete:
         yield ("logs", "fly"), "it needs shop.fly_token and shop.fly_org"
     for part, message in invalid_addresses(settings.shop):

@@ -18,7 +18,7 @@ from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
 from toban.core.text_limits import one_line
 from toban.core.untyped_json import as_mapping
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.settings import OnCallSettings
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State

@@ -1,6 +1,6 @@
 """Who answers: the people of `on_call`, by what names them at Slack and at PagerDuty."""
 
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.settings import OnCallSettings
 
 
 def person_at_slack(on_call: OnCallSettings, member: str) -> str:

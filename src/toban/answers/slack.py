@@ -17,9 +17,9 @@ from toban.core.actor import Actor
 from toban.core.errors import DeliveryError, InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
 from toban.core.untyped_json import as_list, as_mapping
-from toban.incidents.settings import OnCallSettings
 from toban.notify.channel import ChannelTools
 from toban.notify.channels.slack import Slack
+from toban.oncall.settings import OnCallSettings
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State

@@ -1,1 +1,1 @@
-"""Incidents: alerts that belong together, their deadlines, who is on call, and who answered."""
+"""Incidents: alerts that belong together, their deadlines, and who answered."""

@@ -8,15 +8,17 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, Service
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.commands import IncidentCommands
-from toban.incidents.duty import AlwaysOnDuty, Duty
 from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
-from toban.incidents.schedule_commands import OnCallCommands
-from toban.incidents.schedule_service import OnCallService
-from toban.incidents.service import IncidentPorts, IncidentService, MessageQueue
-from toban.incidents.settings import IncidentSettings, OnCallSettings
+from toban.incidents.service import IncidentPorts, IncidentService
+from toban.incidents.settings import IncidentSettings
 from toban.incidents.true_incidents import TrueIncidents
+from toban.oncall.commands import OnCallCommands
+from toban.oncall.duty import AlwaysOnDuty, Duty
+from toban.oncall.service import OnCallService
+from toban.oncall.settings import OnCallSettings
 from toban.state.database import State
+from toban.state.message_queue import MessageQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ def incident_policy(
     settings: IncidentSettings,
     on_call: OnCallSettings,
     channels: Mapping[str, bool],
+    calling: frozenset[str],
     timezone: str,
     language: str,
     address: str,
@@ -50,11 +53,12 @@ def incident_policy(
     """
     Return the policy of some settings.
 
-    ``channels`` are the configured ones, each with whether it pages; without a ``duty`` everybody is always on call.
+    ``channels`` are the configured ones, each with whether it pages, ``calling`` those that call by themselves. Without
+    a ``duty`` everybody is always on call.
     """
     zone = ZoneInfo(on_call.timezone or timezone)
     known = duty or AlwaysOnDuty(on_call.people)
-    return IncidentPolicy(settings, on_call, known, channels, zone, language, address)
+    return IncidentPolicy(on_call, known, channels, zone, language, address, calling, settings=settings)
 
 
 def open_incidents(

@@ -92,6 +92,11 @@ class IncidentAuditor:
 def overdue(policy: IncidentPolicy, incident: Incident, now: datetime) -> Iterator[str]:
     """Yield the steps that an open incident should have had."""
     late = now - GRACE
+    if incident.is_settling:
+        ended = max((alert.ends for alert in incident.alerts.values() if alert.ends), default=incident.updated)
+        if ended + policy.settings.resolve_after < late:
+            yield "its alerts are resolved, and it is not"
+        return
     at, answer = incident.escalation, incident.answer
     if incident.state is IncidentState.TRIGGERED and policy.settings.steps_of(incident.priority):
         if at is None:
@@ -105,7 +110,3 @@ def overdue(policy: IncidentPolicy, incident: Incident, now: datetime) -> Iterat
             yield f"its acknowledgement ended at {answer.until:%H:%M:%S} UTC"
     for mark in overdue_marks(policy, incident, late):
         yield f"nobody was warned of the deadline: {mark} %"
-    if incident.alerts and not incident.firing:
-        ended = max((alert.ends for alert in incident.alerts.values() if alert.ends), default=incident.updated)
-        if ended + policy.settings.resolve_after < late:
-            yield "its alerts are resolved, and it is not"

@@ -168,7 +168,8 @@ def _pass_time(policy: IncidentPolicy, incident: Incident, suppression: Suppress
     if not incident.is_open:
         return change
     change = settle(policy, change)
-    if not change.incident.is_open:
+    if not change.incident.is_open or change.incident.is_settling:
+        # Nobody is called and warned of what is over; what is due follows at once when an alert comes back.
         return change
     change = hand_over(policy, warn(policy, lapse(policy, change)))
     firing = [alert.fingerprint for alert in change.incident.firing]

@@ -214,6 +214,11 @@ class Incident:
         return sorted(found, key=lambda it: (priority(it.labels), it.starts, it.fingerprint))
 
     @property
+    def is_settling(self) -> bool:
+        """Whether none of its alerts fires any more: it is resolved soon, unless one comes back."""
+        return self.is_open and bool(self.alerts) and not self.firing
+
+    @property
     def severity(self) -> str:
         """The severity of its messages."""
         return {"P1": "critical", "P2": "warning"}.get(self.priority, "info")

@@ -16,7 +16,7 @@ from toban.core.deploys import Deploy
 from toban.core.errors import NotFoundError, StateError
 from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
-from toban.core.notification import DELIVERY_TOPIC, Delivery, Notification
+from toban.core.notification import DELIVERY_TOPIC, Delivery
 from toban.core.ports import Clock, HealthStatus
 from toban.core.runbook_events import TOPIC as RUNBOOK_TOPIC
 from toban.core.runbook_events import RunbookEvent
@@ -30,6 +30,7 @@ from toban.incidents.reactions import delivery_entries, deploy_entries, runbook_
 from toban.state import event_log
 from toban.state.database import State
 from toban.state.event_log import LoggedEvent
+from toban.state.message_queue import MessageQueue
 from toban.state.quarantine import readable_rows
 
 log = structlog.get_logger("toban.incidents")
@@ -49,26 +50,6 @@ OPEN: Final = gauge("toban_incidents", "Open incidents, by priority and state.",
 PAGES: Final = counter(
     "toban_incident_messages_total", "Messages about incidents that were put in the outbox.", labels=("kind",)
 )
-
-
-class MessageQueue(Protocol):
-    """Sends messages to channels."""
-
-    def enqueue_messages(self, connection: Connection, messages: Sequence[Notification], now: datetime) -> None:
-        """Put messages in the outbox, in the transaction of what they follow from."""
-        ...
-
-    def withdraw_messages(self, connection: Connection, thread: str) -> int:
-        """Remove the calls of a thread that no attempt was made to send; return how many."""
-        ...
-
-    def send_from_memory(self, messages: Sequence[Notification]) -> None:
-        """Send messages while state is unavailable."""
-        ...
-
-    def wake_channels(self) -> None:
-        """Let the channels look for new messages."""
-        ...
 
 
 class Acknowledger(Protocol):

@@ -63,6 +63,9 @@ class Channel(Plugin, ABC):
     pages: ClassVar[bool] = False
     """Whether it wakes somebody: P1 alerts go there whatever their rule says."""
 
+    calls_again: ClassVar[bool] = False
+    """Whether the service calls people until somebody answers: a reminder would be a second incident there."""
+
     proves_delivery: ClassVar[bool] = True
     """Whether the service's response says that it has the message, and not just that it will try."""
 

@@ -17,8 +17,8 @@ from toban.core.notification import Notification, Offer, OfferKind
 from toban.incidents.incident import IncidentState
 from toban.incidents.incident_messages import incident_offers
 from toban.incidents.lifecycle import opened
-from toban.incidents.settings import OnCallSettings
 from toban.notify.channels.slack import render_offers
+from toban.oncall.settings import OnCallSettings
 
 PEOPLE = OnCallSettings.model_validate(
     {

@@ -8,11 +8,11 @@ import pytest
 from tests.incident_timeline import Night, Shifts, policy
 from toban.incidents import lifecycle
 from toban.incidents.book import Suppression
-from toban.incidents.duty import ScheduledDuty
 from toban.incidents.incident import EntryKind, IncidentState
 from toban.incidents.policy import IncidentPolicy
-from toban.incidents.schedule import schedule_of
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.duty import ScheduledDuty
+from toban.oncall.schedule import schedule_of
+from toban.oncall.settings import OnCallSettings
 
 TEAM = {
     "people": {
@@ -61,6 +61,19 @@ def test_whoever_was_called_hears_of_the_answer_and_of_the_end_and_nobody_else(n
         "02:41:30 phone resolved: All of its alerts are resolved.",
     ]
     assert night.book.incidents[1].state is IncidentState.RESOLVED
+
+
+def test_nobody_is_called_and_warned_of_what_is_over_unless_it_comes_back(night: Night) -> None:
+    # Given an incident whose second step and first warning are due within the 90 s after its alert has ended
+    night.at("2:14").fires("application_down").at("2:18:30").ends("application_down")
+    night.sent()
+    assert night.at("2:19:50").sent() == []
+    # When it fires again, what was due follows at once
+    night.fires("application_down").at("2:20:10")
+    assert night.sent() == [
+        "02:19:50 phone reminder: Nobody has answered for 5m40s: please acknowledge.",
+        "02:19:50 sms reminder: Nobody has answered for 5m40s: please acknowledge.",
+    ]
 
 
 def test_an_acknowledgement_lapses_after_a_question_without_an_answer(night: Night) -> None:
@@ -158,6 +171,12 @@ def test_without_people_the_channels_that_page_are_reminded_after_the_alerts_own
         "02:19:10 phone reminder: Nobody has answered for 5m: please acknowledge.",
         "02:19:10 sms reminder: Nobody has answered for 5m: please acknowledge.",
     ]
+
+
+def test_a_channel_whose_service_calls_by_itself_is_not_reminded_of_what_it_has() -> None:
+    night = Night(policy(channels={"pagerduty": True, "chat": False}, calling=frozenset({"pagerduty"})))
+    night.at("2:14").fires("application_down").at("2:35")
+    assert night.sent() == []
 
 
 def test_quiet_hours_hold_a_warning_until_they_end_and_never_a_p1() -> None:

@@ -59,7 +59,8 @@ def _called(policy: IncidentPolicy, change: Change, step: EscalationStep, at: Es
     people = targets(policy, step.notify, now)
     if not policy.on_call.people:
         # A team without people is reached by its channels; its alerts' own notifications were the first call.
-        return Called((), (), policy.shared_channels if at.number or not change.incident.alerts else ())
+        reminded = policy.reminded_channels if at.number else ()
+        return Called((), (), reminded if change.incident.alerts else policy.shared_channels)
     until = {person: policy.quiet_until(person, priority, now) for person in people}
     channels = [
         channel

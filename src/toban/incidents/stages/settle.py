@@ -7,7 +7,7 @@ from toban.incidents.policy import IncidentPolicy
 def settle(policy: IncidentPolicy, change: Change) -> Change:
     """Resolve an incident that alerts opened, once none of them fires and none comes back at once."""
     incident = change.incident
-    if not incident.alerts or incident.firing:
+    if not incident.is_settling:
         return change
     ended = max((alert.ends for alert in incident.alerts.values() if alert.ends), default=change.now)
     due = min(ended, change.now) + policy.settings.resolve_after

@@ -84,7 +84,7 @@ def _warned(policy: IncidentPolicy, change: Change, deadline: Deadline, mark: in
     return change.sent(
         policy,
         kind,
-        channels or policy.shared_channels,
+        channels or (policy.reminded_channels if incident.alerts else policy.shared_channels),
         f"overdue-{deadline.name}" if is_over else f"deadline-{deadline.name}",
         percent=mark,
         time=f"{deadline.due.astimezone(policy.zone):%m-%d %H:%M %Z}",

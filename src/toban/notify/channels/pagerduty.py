@@ -40,6 +40,7 @@ class Pagerduty(Channel):
     kind: Literal["pagerduty"] = "pagerduty"
 
     pages: ClassVar[bool] = True
+    calls_again: ClassVar[bool] = True
 
     key: Annotated[Secret, AfterValidator(_key)]
     """The integration key of a service (Events API V2)."""

@@ -15,9 +15,9 @@ from toban.core.input_limits import checked_time
 from toban.core.ports import Clock
 from toban.core.wall_clock import first_instant
 from toban.incidents.policy import IncidentPolicy
-from toban.incidents.schedule_commands import OnCallCommands
-from toban.incidents.schedule_report import OnCallReport, on_call_report
-from toban.incidents.schedule_service import OnCallService
+from toban.oncall.commands import OnCallCommands
+from toban.oncall.report import OnCallReport, on_call_report
+from toban.oncall.service import OnCallService
 from toban.web.api.api_endpoint import ApiEndpoint
 from toban.web.api.oncall_models import (
     CancelRequest,

@@ -5,9 +5,9 @@ from typing import Annotated, Self
 
 from pydantic import StringConstraints
 
-from toban.incidents.rotation import Shift
-from toban.incidents.schedule import StoredOverride
-from toban.incidents.schedule_report import OnCallReport
+from toban.oncall.report import OnCallReport
+from toban.oncall.rotation import Shift
+from toban.oncall.schedule import StoredOverride
 from toban.web.api.api_endpoint import RequestModel, ResponseModel
 from toban.web.api.incident_models import Number
 from toban.web.api.models import Comment, Name

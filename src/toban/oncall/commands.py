@@ -12,18 +12,18 @@ from toban.core import input_limits
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
-from toban.incidents import schedule_repository
-from toban.incidents.calendar_feed import calendar_feed
-from toban.incidents.policy import IncidentPolicy
-from toban.incidents.schedule import StoredOverride
-from toban.incidents.schedule_notices import schedule_notices
-from toban.incidents.schedule_service import OnCallService
-from toban.incidents.schedule_settings import wall_period
-from toban.incidents.service import MessageQueue
-from toban.incidents.settings import Person
+from toban.oncall import repository
+from toban.oncall.calendar_feed import calendar_feed
+from toban.oncall.notices import schedule_notices
+from toban.oncall.policy import OnCallPolicy
+from toban.oncall.schedule import StoredOverride
+from toban.oncall.schedule_settings import wall_period
+from toban.oncall.service import OnCallService
+from toban.oncall.settings import Person
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
+from toban.state.message_queue import MessageQueue
 
 LONGEST: Final = timedelta(days=366)
 MAX_OPEN: Final = 500
@@ -41,7 +41,7 @@ class OnCallCommands:
     def __init__(
         self,
         service: OnCallService,
-        policy: Callable[[], IncidentPolicy],
+        policy: Callable[[], OnCallPolicy],
         queue: MessageQueue,
         state: State,
         clock: Clock,
@@ -97,7 +97,7 @@ class OnCallCommands:
                 raise InvalidCommandError("it has begun: nobody took it in time")
             if found.instead_of == by:
                 raise InvalidCommandError("nobody takes their own shifts", "by")
-            schedule_repository.take(connection, number, by, now)
+            repository.take(connection, number, by, now)
             self._audit(connection, actor, "took a swap", number=number, by=by, person=found.instead_of)
             taken = _found(connection, number)
             self._tell(connection, "took", taken, (by, found.instead_of), actor)
@@ -114,9 +114,9 @@ class OnCallCommands:
             if found.ends <= now:
                 raise InvalidCommandError("it has ended")
             if found.starts >= now or found.is_open:
-                schedule_repository.delete_override(connection, number)
+                repository.delete_override(connection, number)
             else:
-                schedule_repository.end_override(connection, number, now)
+                repository.end_override(connection, number, now)
             facts = {"person": found.person, "instead_of": found.instead_of}
             self._audit(connection, actor, "cancelled an on-call override", number=number, **facts)
             if not found.is_open:
@@ -132,7 +132,7 @@ class OnCallCommands:
         secret, now = secrets.token_urlsafe(24), self._clock.now()
 
         def work(connection: Connection) -> None:
-            schedule_repository.save_feed(connection, person, _digest(secret), now)
+            repository.save_feed(connection, person, _digest(secret), now)
             self._audit(connection, actor, "made a calendar feed", person=person)
 
         await self._state.transaction(work)
@@ -140,9 +140,7 @@ class OnCallCommands:
 
     async def feed(self, secret: str, language: str = "en") -> str:
         """Return the calendar of the person whose feed has a secret. Raises ``NotFoundError``."""
-        person = await self._state.transaction(
-            lambda connection: schedule_repository.feed_owner(connection, _digest(secret))
-        )
+        person = await self._state.transaction(lambda connection: repository.feed_owner(connection, _digest(secret)))
         known = self._service.settings.people.get(person)
         if known is None:
             raise NotFoundError("no such calendar")
@@ -175,9 +173,9 @@ class OnCallCommands:
         made = StoredOverride(0, begin, end, now, person, instead_of, is_swap, actor.name, comment)
 
         def work(connection: Connection) -> StoredOverride:
-            if len(schedule_repository.overrides(connection, now)) >= MAX_OPEN:
+            if len(repository.overrides(connection, now)) >= MAX_OPEN:
                 raise InvalidCommandError(f"there are {MAX_OPEN} overrides: cancel some of them first")
-            stored = schedule_repository.add_override(connection, made)
+            stored = repository.add_override(connection, made)
             period = {"starts": begin.isoformat(), "ends": end.isoformat()}
             facts = {"number": stored.id, "person": person, "instead_of": instead_of, **period, "comment": comment}
             self._audit(connection, actor, action, **facts)
@@ -230,7 +228,7 @@ class OnCallCommands:
 
 
 def _found(connection: Connection, number: int) -> StoredOverride:
-    found = schedule_repository.override(connection, number) if abs(number) < 2**62 else None
+    found = repository.override(connection, number) if abs(number) < 2**62 else None
     if found is None:
         raise NotFoundError(f"override {number} not found")
     return found

@@ -7,9 +7,9 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
-from toban.incidents.rotation import Shift
-from toban.incidents.schedule import Schedule
-from toban.incidents.settings import Person, QuietHours
+from toban.oncall.rotation import Shift
+from toban.oncall.schedule import Schedule
+from toban.oncall.settings import Person, QuietHours
 
 LOOK_AHEAD: Final = timedelta(days=60)
 """How far ahead whoever is on call next is looked for."""

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, Column, Connection, Index, Row, Table, Text, delete, insert, select, update
 
-from toban.incidents.calendar_source import CalendarCopy
-from toban.incidents.schedule import StoredOverride
+from toban.oncall.calendar_source import CalendarCopy
+from toban.oncall.schedule import StoredOverride
 from toban.state.column_types import Id, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from toban.incidents.rotation import Shift
-from toban.incidents.schedule import Schedule
+from toban.oncall.rotation import Shift
+from toban.oncall.schedule import Schedule
 
 AHEAD: Final = timedelta(days=180)
 BACK: Final = timedelta(days=15)

@@ -14,11 +14,11 @@ from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.notification import Notification
-from toban.incidents.schedule_commands import OnCallCommands
-from toban.incidents.schedule_report import on_call_report, schedule_problems
-from toban.incidents.schedule_service import CALENDAR_AGE, NEXT_GAP, OnCallService
-from toban.incidents.settings import OnCallSettings
 from toban.incidents.stages.escalate import targets
+from toban.oncall.commands import OnCallCommands
+from toban.oncall.report import on_call_report, schedule_problems
+from toban.oncall.service import CALENDAR_AGE, NEXT_GAP, OnCallService
+from toban.oncall.settings import OnCallSettings
 from toban.state import audit_log
 from toban.state.backends import open_backend
 from toban.state.database import State

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from toban.incidents.duty import ScheduledDuty
-from toban.incidents.rotation import Rotation, Shift
-from toban.incidents.schedule import FixedShifts, Override, Schedule, schedule_of
-from toban.incidents.schedule_settings import WEEKDAYS, Layer
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.duty import ScheduledDuty
+from toban.oncall.rotation import Rotation, Shift
+from toban.oncall.schedule import FixedShifts, Override, Schedule, schedule_of
+from toban.oncall.schedule_settings import WEEKDAYS, Layer
+from toban.oncall.settings import OnCallSettings
 
 MINUTE = timedelta(minutes=1)
 PEOPLE = {"ann": {}, "ben": {}, "cat": {}, "dan": {}}

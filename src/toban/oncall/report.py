@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from toban.incidents.rotation import Shift
-from toban.incidents.schedule import FixedShifts, Schedule, StoredOverride
-from toban.incidents.schedule_service import GAPS_AHEAD, OnCallService
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.rotation import Shift
+from toban.oncall.schedule import FixedShifts, Schedule, StoredOverride
+from toban.oncall.service import GAPS_AHEAD, OnCallService
+from toban.oncall.settings import OnCallSettings
 
 
 @dataclass(frozen=True, slots=True)

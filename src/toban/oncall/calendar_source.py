@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 from toban.core.errors import TobanError
 from toban.core.wall_clock import first_instant, last_instant
-from toban.incidents.rotation import Shift, midnight
-from toban.incidents.schedule import FixedShifts, Schedule
-from toban.incidents.settings import Person
+from toban.oncall.rotation import Shift, midnight
+from toban.oncall.schedule import FixedShifts, Schedule
+from toban.oncall.settings import Person
 
 MAX_BYTES: Final = 2**20
 MAX_EVENTS: Final = 5_000

@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 import icalendar
 import pytest
 
-from toban.incidents.calendar_feed import calendar_feed
-from toban.incidents.calendar_source import CalendarError, CalendarShifts, read_calendar
-from toban.incidents.rotation import Shift
-from toban.incidents.schedule import FixedShifts, Schedule
-from toban.incidents.settings import Person
+from toban.oncall.calendar_feed import calendar_feed
+from toban.oncall.calendar_source import CalendarError, CalendarShifts, read_calendar
+from toban.oncall.rotation import Shift
+from toban.oncall.schedule import FixedShifts, Schedule
+from toban.oncall.settings import Person
 
 BERLIN = ZoneInfo("Europe/Berlin")
 PEOPLE = {

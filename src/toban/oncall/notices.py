@@ -8,21 +8,21 @@ from zoneinfo import ZoneInfo
 from toban.core.message_catalogue import catalogue
 from toban.core.notification import Link, Notification, NotificationKind
 from toban.core.text_limits import one_line, truncate
-from toban.incidents.policy import IncidentPolicy
-from toban.incidents.schedule import StoredOverride
+from toban.oncall.policy import OnCallPolicy
+from toban.oncall.schedule import StoredOverride
 
 LINE: Final = 500
 
 
 def schedule_notices(
-    policy: IncidentPolicy, reason: str, made: StoredOverride, people: Iterable[str], by: str, now: datetime
+    policy: OnCallPolicy, reason: str, made: StoredOverride, people: Iterable[str], by: str, now: datetime
 ) -> list[Notification]:
     """
     Return a message to the first channel of each person but whoever did it; times are in the person's zone.
 
     ``reason`` is the key of the sentence that says what has changed, ``by`` the name of the user who did it.
     """
-    say = catalogue("toban.incidents", policy.language)
+    say = catalogue("toban.oncall", policy.language)
     address = policy.address.rstrip("/")
     found: dict[str, Notification] = {}
     for name in dict.fromkeys(people):

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.incident_timeline import Night, policy
-from toban.incidents.holiday_calendar import holiday_calendar
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.holiday_calendar import holiday_calendar
+from toban.oncall.settings import OnCallSettings
 
 
 @pytest.mark.parametrize("year", range(2020, 2036))

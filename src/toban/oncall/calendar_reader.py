@@ -14,10 +14,10 @@ import structlog
 from toban.core.errors import ResponseTooLargeError
 from toban.core.failure_log import FailureLog
 from toban.core.http_client import error_reason, follow_redirects, read_body, request_timeout
-from toban.incidents.calendar_source import MAX_BYTES, CalendarCopy, CalendarError, CalendarShifts, read_calendar
-from toban.incidents.rotation import Shift
-from toban.incidents.schedule_settings import Layer
-from toban.incidents.settings import Person
+from toban.oncall.calendar_source import MAX_BYTES, CalendarCopy, CalendarError, CalendarShifts, read_calendar
+from toban.oncall.rotation import Shift
+from toban.oncall.schedule_settings import Layer
+from toban.oncall.settings import Person
 
 log = structlog.get_logger("toban.incidents")
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from toban.incidents.rotation import Rotation, Shift
-from toban.incidents.settings import OnCallSettings
+from toban.oncall.rotation import Rotation, Shift
+from toban.oncall.settings import OnCallSettings
 
 
 class ScheduleLayer(Protocol):

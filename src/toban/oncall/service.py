@@ -16,12 +16,12 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
 from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import gauge
-from toban.incidents import schedule_repository
-from toban.incidents.calendar_reader import CalendarReader
-from toban.incidents.calendar_source import CalendarCopy
-from toban.incidents.duty import AlwaysOnDuty, Duty, ScheduledDuty
-from toban.incidents.schedule import Schedule, StoredOverride, schedule_of
-from toban.incidents.settings import OnCallSettings
+from toban.oncall import repository
+from toban.oncall.calendar_reader import CalendarReader
+from toban.oncall.calendar_source import CalendarCopy
+from toban.oncall.duty import AlwaysOnDuty, Duty, ScheduledDuty
+from toban.oncall.schedule import Schedule, StoredOverride, schedule_of
+from toban.oncall.settings import OnCallSettings
 from toban.state.database import State
 
 log = structlog.get_logger("toban.incidents")
@@ -87,9 +87,9 @@ class OnCallService:
         now = self._clock.now()
 
         def work(connection: Connection) -> tuple[Sequence[StoredOverride], Sequence[CalendarCopy]]:
-            overrides = schedule_repository.overrides(connection, now - SHOWN)
+            overrides = repository.overrides(connection, now - SHOWN)
             keys = [it.key for it in self.calendars.values()]
-            return overrides, schedule_repository.calendars(connection, keys) if keys else ()
+            return overrides, repository.calendars(connection, keys) if keys else ()
 
         try:
             overrides, copies = await self._state.transaction(work)
@@ -135,15 +135,15 @@ class OnCallService:
         keys = [it.key for it in self.calendars.values()]
 
         def work(connection: Connection) -> None:
-            known = {it.key: it.content for it in schedule_repository.calendars(connection, keys)}
+            known = {it.key: it.content for it in repository.calendars(connection, keys)}
             for copy in copies:
                 if known.get(copy.key) == copy.content:
-                    schedule_repository.note_calendar_read(connection, copy.key, copy.read)
+                    repository.note_calendar_read(connection, copy.key, copy.read)
                 else:
-                    schedule_repository.save_calendar(connection, copy)
+                    repository.save_calendar(connection, copy)
             if prune:
-                schedule_repository.delete_calendars(connection, keys)
-                schedule_repository.prune(connection, now - RETENTION)
+                repository.delete_calendars(connection, keys)
+                repository.prune(connection, now - RETENTION)
 
         try:
             await self._state.transaction(work)

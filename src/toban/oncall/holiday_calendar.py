@@ -5,7 +5,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Final
 
-from toban.incidents.japanese_holidays import is_japanese_holiday
+from toban.oncall.japanese_holidays import is_japanese_holiday
 
 JAPAN: Final = "JP"
 

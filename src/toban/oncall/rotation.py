@@ -9,7 +9,7 @@ from typing import Final, Self
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
-from toban.incidents.schedule_settings import WEEKDAYS, Layer, Restriction
+from toban.oncall.schedule_settings import WEEKDAYS, Layer, Restriction
 
 WEEK: Final = timedelta(weeks=1)
 DAY: Final = timedelta(days=1)

@@ -7,9 +7,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
-from toban.incidents.holiday_calendar import IsHoliday
-from toban.incidents.schedule_settings import WEEKDAYS
-from toban.incidents.settings import WorkingHours
+from toban.oncall.holiday_calendar import IsHoliday
+from toban.oncall.schedule_settings import WEEKDAYS
+from toban.oncall.settings import WorkingHours
 
 LONGEST: Final = 400
 """Days after which a search for working hours ends: so long nobody is on holiday."""

@@ -1,0 +1,1 @@
+"""The on-call schedule: people, shifts, holidays, calendars, and who is on call when."""
