@@ -221,7 +221,11 @@ class GenerationBuilder:
                 lambda: evaluated_rules(alerting.evaluation),
                 ZoneInfo(settings.notify.timezone),
                 replays,
+                incidents.history,
+                settings.source,
+                self._reload,
             ),
+            base.state,
             clock,
             meters,
         )

@@ -142,8 +142,8 @@ class TaskTools:
     """toban's own data folder: for scratch files, under ``maintenance/``."""
     send_report: Callable[[ReportOrder], Awaitable[str]] | None = None
     """Makes a report and sends it; returns a sentence about that. Raises ``ActionError``."""
-    review_thresholds: Callable[[Callable[[str], None]], Awaitable[Sequence[Finding]]] | None = None
-    """Replays rules with other limits, and tells how far it is; returns what it proposes. Raises ``ActionError``."""
+    review_thresholds: Callable[[Callable[[str], None]], Awaitable[StepResult]] | None = None
+    """Replays rules with other limits, and tells how far it is; returns what it found. Raises ``ActionError``."""
     unread_logs: Callable[[], Awaitable[Callable[[stat_result], int]]] | None = None
     """Returns what tells how many bytes of a log file toban has yet to read. Raises ``StoreError``."""
     stores: Sequence[RetainedStore] = ()

@@ -8,6 +8,7 @@ import pytest
 
 import toban
 from tests.timelines import Timeline
+from toban.review.proposals import ENGINES
 from toban.web.pages.i18n import texts
 from toban.web.pages.translations import SENTENCE, translate
 
@@ -19,6 +20,8 @@ COMMANDS = (
     "incidents/commands.py",
     "maintenance/commands.py",
     "runbooks/commands.py",
+    "review/limit_commands.py",
+    "review/proposal_service.py",
     "status_page/commands.py",
     *(f"access/{name}.py" for name in ("accounts", "passwords", "passkey_commands", "sign_in_commands")),
     *(f"access/{name}.py" for name in ("token_commands", "user_commands")),
@@ -39,11 +42,11 @@ def sample(node):
     return None
 
 
-def raised(module):
+def raised(module, names=("InvalidCommandError", "NotFoundError", "NotInForceError")):
     """Yield the errors of commands that a module raises."""
     tree = ast.parse((Path(toban.__file__).parent / module).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"InvalidCommandError", "NotFoundError"}:
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names:
             text = sample(node.args[0])
             if text is not None:
                 yield text
@@ -57,6 +60,26 @@ def test_every_error_of_a_command_is_translated(module):
     found = {
         it.replace("'x': 'x'", "'x': configured are a, b") if it.startswith("unknown channel") else it for it in found
     }
+    assert {it for it in found if not is_translated(it)} == set()
+
+
+@pytest.mark.parametrize("module", ["review/limit_commands.py", "review/config_override.py", "core/config_source.py"])
+def test_every_reason_why_a_limit_can_not_be_applied_is_translated(module):
+    found = set(raised(module, ("SettingsError",)))
+    assert found
+    assert {it for it in found if not is_translated(it)} == set()
+
+
+@pytest.mark.parametrize("module", ["review/proposals.py", "review/thresholds.py"])
+def test_every_reason_and_source_of_a_proposal_is_translated(module):
+    made = {"Refusal": 1, "Candidate": 1, "QueryError": 0}
+    tree = ast.parse((Path(toban.__file__).parent / module).read_text(encoding="utf-8"))
+    calls = [it for it in ast.walk(tree) if isinstance(it, ast.Call) and getattr(it.func, "id", "") in made]
+    found = {text for it in calls if (text := sample(it.args[made[it.func.id]])) is not None}
+    found |= {text for it in ast.walk(tree) if isinstance(it, ast.Return) and (text := sample(it.value))}
+    found |= set(ENGINES.values()) | {"a longer `for`"} if module.endswith("proposals.py") else set()
+    found = {it for it in found if it and "excesses" not in it and "tail" not in it and "less than" not in it}
+    assert found
     assert {it for it in found if not is_translated(it)} == set()
 
 
