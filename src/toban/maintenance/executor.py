@@ -103,7 +103,7 @@ class Execution:
             await _cancel(body)
             state, text = _outcome(watch)
         if state is not RunState.SUCCEEDED and not self.run.is_dry:
-            await self._clean_up()
+            await clean_up(self._task, self.run, self._ports.tools)
         return await self._end(state, text)
 
     async def _body(self) -> None:
@@ -190,14 +190,6 @@ class Execution:
         comment = f"maintenance: {self._task.name} (run {self.run.id})"
         await self._save(replace(self.run, silence=await self._ports.silence(self._task.mutes, until, comment)))
 
-    async def _clean_up(self) -> None:
-        """Clean up after a run that has ended in the middle; the next run does what this can't."""
-        try:
-            async with asyncio.timeout(CLEAN_SECONDS):
-                await self._task.clean(self._ports.tools)
-        except (TobanError, TimeoutError) as error:
-            log.warning("maintenance not cleaned up", task=self.run.task, run=self.run.id, error=str(error))
-
     async def _end(self, state: RunState, text: str) -> MaintenanceRun:
         if self.run.silence:
             try:
@@ -225,6 +217,19 @@ class Execution:
         if not await self._state.transaction(lambda connection: repository.save_run(connection, self.run)):
             raise RunEndedError(RunState.INTERRUPTED, "another process has taken it over")
         self._changed()
+
+
+async def clean_up(task: Task, run: MaintenanceRun, tools: TaskTools) -> str:
+    """Clean up after a run that has ended in the middle; return what was there. The next run does what this can't."""
+    try:
+        async with asyncio.timeout(CLEAN_SECONDS):
+            return await task.clean(tools)
+    except TobanError as error:
+        reason = str(error)
+    except TimeoutError:
+        reason = f"it takes longer than {CLEAN_SECONDS} seconds"
+    log.warning("maintenance not cleaned up", task=run.task, run=run.id, error=reason)
+    return f"what it has left is not removed yet: {reason}"
 
 
 async def _cancel(*tasks: asyncio.Future[None]) -> None:

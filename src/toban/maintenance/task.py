@@ -187,6 +187,9 @@ class Task(Plugin, ABC):
     mutes: ClassVar[Sequence[str]] = ()
     """The names of alerts that it may cause itself: they are silenced while it acts."""
 
+    cleans_at_start: ClassVar[bool] = False
+    """Whether what an interrupted run has left is removed at once: it is a copy of customers' data."""
+
     cron: Schedule
     """When it runs, in the shop's time zone."""
 

@@ -48,6 +48,7 @@ class Backup(Task):
 
     kind: Literal["backup"] = "backup"
     target: ClassVar[str] = "backups"
+    cleans_at_start: ClassVar[bool] = True
     metrics: ClassVar[Sequence[MetricFamily]] = (SIZE, DATABASE, KEPT)
 
     cron: Schedule = "0 2 * * *"

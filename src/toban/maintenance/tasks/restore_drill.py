@@ -98,6 +98,7 @@ class RestoreDrill(Task):
 
     kind: Literal["restore_drill"] = "restore_drill"
     target: ClassVar[str] = "backups"
+    cleans_at_start: ClassVar[bool] = True
     metrics: ClassVar[Sequence[MetricFamily]] = (PROVED, SUCCESS, RPO, RTO, NEWEST_ORDER, ORDERS)
 
     cron: Schedule = "0 5 1 * *"
@@ -138,12 +139,12 @@ class RestoreDrill(Task):
         return ""
 
     async def clean(self, tools: TaskTools) -> str:
-        """Remove the folders and databases that drills of ended processes have left."""
+        """Remove the folders and databases that drills of ended processes have left. Raises ``ActionError``."""
         now = tools.clock.now()
         folder = drill_server.scratch_folder(self.scratch, tools.data)
-        removed = await asyncio.to_thread(drill_server.sweep_folders, folder, now)
-        if self.server:
-            removed += await drill_database.sweep(self.server, now)
+        folders = await asyncio.to_thread(drill_server.sweep_folders, folder)
+        databases = await drill_database.sweep(self.server, now, folders) if self.server else []
+        removed = [f"folder {it}" for it in folders] + [f"database {it}" for it in databases]
         return f"removed what interrupted drills have left: {', '.join(removed)}" if removed else ""
 
     async def plan(self, tools: TaskTools) -> TaskPlan:
