@@ -343,13 +343,22 @@ def check_next_life(case: Case, shop: Shop, data: Path, *options: str, left: lis
         if killed["state"] == "interrupted":
             assert "toban ended while it ran: " in killed["text"]
             assert [it for it in left if it not in killed["text"]] == []
-        done = program.run("maintenance", "run", case.task, "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(done.stdout)["state"] == "succeeded"
+        said = run_task(program, case.task)
+        while "then Redis became slow" in said:  # a busy machine: it has left the others to the next run
+            said = run_task(program, case.task)
         case.ended(shop)
     # Whatever happened, the live database is there, with all that was sold.
     assert shop.count('SELECT count(*) FROM "order"') == shop.count("SELECT count(*) FROM payment") == ORDERS
     return str(killed["state"])
+
+
+def run_task(program: Program, task: str) -> str:
+    """Run it to its end, which is a success; return what it says."""
+    done = program.run("maintenance", "run", task, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ended = json.loads(done.stdout)
+    assert ended["state"] == "succeeded"
+    return str(ended["text"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda it: it.task)

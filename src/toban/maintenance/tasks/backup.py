@@ -82,6 +82,11 @@ class Backup(Task):
             return str(error)
         return ""
 
+    async def missing_programs(self, tools: TaskTools) -> str:
+        """Return that pg_dump is missing, or older than the server. Raises ``ActionError``."""
+        await LiveDatabase(tools).source()
+        return ""
+
     async def clean(self, tools: TaskTools) -> str:
         """Remove what an interrupted backup has left."""
         left = await places.place(tools).clean(places.settings(tools).prefix)
