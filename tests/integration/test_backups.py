@@ -194,7 +194,7 @@ async def test_what_a_killed_backup_has_left_is_removed_and_nothing_else(tmp_pat
     for name in (".shop-20260101T000000Z.dump.unfinished", ".other-1.unfinished", "shop-notes.txt"):
         (folder / name).write_text("x")
     tools = tools_with(tmp_path)
-    assert await Backup().clean(tools) == "removed 1 unfinished backups"
+    assert await Backup().clean(tools) == "removed 1 unfinished backup"
     assert archives(tmp_path) == [".other-1.unfinished", "shop-notes.txt"]
     assert await Backup().clean(tools) == ""
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from toban.core.actor import MAINTENANCE
 from toban.core.errors import StateError, TobanError
+from toban.core.number_format import counted
 from toban.core.ports import Clock
 from toban.maintenance import repository
 from toban.maintenance.decisions import Conditions, reason_to_stop
@@ -254,4 +255,4 @@ def _outcome(ended: asyncio.Future[None]) -> tuple[RunState, str]:
 
 
 def _would(steps: Sequence[StepRecord]) -> str:
-    return f"it would do {len(steps)} steps" if steps else "nothing to do"
+    return f"it would do {counted(len(steps), 'step')}" if steps else "nothing to do"
