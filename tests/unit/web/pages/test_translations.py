@@ -158,3 +158,19 @@ def test_what_a_killed_run_has_left_is_said_in_japanese():
         "toban ended while it ran: 0 of 1 steps were done; removed what interrupted drills have left: a"
     )
     assert is_translated("what it has left is not removed yet: it is locked")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "there is no PostgreSQL on this machine to restore into",
+        "pg_dump is older than the server",
+        "shop.dump: pg_restore can't read it: out of memory",
+        "3 others failed with other errors",
+        "1,200 sessions that are over are still there",
+        "give unused memory back to the system: 2 GiB of 3 GiB are unused",
+        "replay all rules with other limits over the last 90 days",
+    ],
+)
+def test_what_maintenance_tasks_say_is_translated(text: str):
+    assert is_translated(text)
