@@ -14,6 +14,7 @@ SENTENCE: Final = "sentence-"
 """How the keys of these sentences begin in the messages: in English they are patterns, whose places match anything."""
 
 _PLACE: Final = re.compile(r"\{(\w+)\}")
+_PLURAL: Final = re.compile(r"( (?:(?:older|unfinished) )?[a-z]{2,30})s\b", re.ASCII)
 
 
 def translate(text: str, language: str) -> str:
@@ -54,8 +55,17 @@ def _patterns() -> Sequence[tuple[Any, str]]:
 
 def _pattern(text: str) -> str:
     *parts, last = [(text[begin:end], name) for begin, end, name in _pieces(text)]
-    fixed = "".join(f"{re2.escape(part)}(?P<{name}>.*)" for part, name in parts)
-    return f"(?s){fixed}{re2.escape(last[0])}"
+    fixed, before = "", ""
+    for part, name in parts:
+        fixed += f"{_nouns(part, before)}(?P<{name}>.*)"
+        before = name
+    return f"(?s){fixed}{_nouns(last[0], before)}"
+
+
+def _nouns(part: str, before: str) -> str:
+    """Return the pattern of a fixed part: the noun after a count may be in the singular."""
+    found = _PLURAL.match(part) if before == "count" else None
+    return f"{re2.escape(found[1])}s?{re2.escape(part[found.end() :])}" if found else re2.escape(part)
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int, str]]:

@@ -160,3 +160,40 @@ def test_each_sentence_is_recognised_as_itself():
         if key.startswith(SENTENCE):
             values = {name: f"<{name}>" for name in re.findall(r"\{(\w+)\}", text)}
             assert translate(text.format(**values), "ja") == texts("ja")[key].format(**values), key
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("it would do 1 step", "it would do 2 steps"),
+        ("removed 1 unfinished backup", "removed 2 unfinished backups"),
+        ("1 older backup deleted", "2 older backups deleted"),
+        ("1 backup before it", "2 backups before it"),
+    ],
+)
+def test_a_count_of_one_is_translated_as_any_other(one: str, many: str):
+    assert is_translated(one)
+    assert translate(one, "ja").replace("1", "2") == translate(many, "ja")
+
+
+def test_what_a_killed_run_has_left_is_said_in_japanese():
+    assert is_translated(
+        "toban ended while it ran: 0 of 1 steps were done; removed what interrupted drills have left: a"
+    )
+    assert is_translated("what it has left is not removed yet: it is locked")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "there is no PostgreSQL on this machine to restore into",
+        "pg_dump is older than the server",
+        "shop.dump: pg_restore can't read it: out of memory",
+        "3 others failed with other errors",
+        "1,200 sessions that are over are still there",
+        "give unused memory back to the system: 2 GiB of 3 GiB are unused",
+        "replay all rules with other limits over the last 90 days",
+    ],
+)
+def test_what_maintenance_tasks_say_is_translated(text: str):
+    assert is_translated(text)
