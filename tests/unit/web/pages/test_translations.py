@@ -8,6 +8,8 @@ import pytest
 
 import toban
 from tests.timelines import Timeline
+from toban.maintenance import vendure_checks
+from toban.maintenance.vendure_checks import Check
 from toban.review.proposals import ENGINES
 from toban.web.pages.i18n import texts
 from toban.web.pages.translations import SENTENCE, translate
@@ -181,6 +183,56 @@ def test_what_a_killed_run_has_left_is_said_in_japanese():
         "toban ended while it ran: 0 of 1 steps were done; removed what interrupted drills have left: a"
     )
     assert is_translated("what it has left is not removed yet: it is locked")
+
+
+MAINTENANCE = Path(toban.__file__).parent / "maintenance"
+SAYS = {"Finding": (1, 3), "Step": (1,), "TaskPlan": (2,), "StepResult": (0,), "StepSkippedError": (0,)}
+SAYS |= dict.fromkeys(("StepFailedError", "ActionError", "BackupError"), (0,))
+"""Which arguments are what a maintenance task says to people, or what to do about it."""
+STATEMENT = re.compile(r"(ALTER|DROP|REINDEX|GRANT) ")
+
+
+def sentences(node):
+    """Yield what an expression can say; what a variable adds at its end may be empty."""
+    if isinstance(node, ast.IfExp):
+        yield from (*sentences(node.body), *sentences(node.orelse))
+    elif isinstance(node, ast.BinOp):
+        yield from (one + other for one in sentences(node.left) for other in sentences(node.right))
+    elif isinstance(node, ast.JoinedStr):
+        pieces = [piece(it) for it in node.values]
+        # A sentence whose words are all those of variables is what they say.
+        if re.search("[a-z]", "".join(pieces)):
+            yield "".join(pieces[:-1] if pieces[-1] == "7" and pieces[-2][-1].isalpha() else pieces)
+    elif isinstance(node, ast.Constant):
+        yield node.value
+
+
+def piece(node):
+    if isinstance(node, ast.Constant):
+        return node.value
+    call = getattr(node, "value", None)
+    is_counted = isinstance(call, ast.Call) and getattr(call.func, "id", "") == "counted"
+    return f"7 {call.args[1].value}s" if is_counted else "7"
+
+
+def said():
+    # What `toban backup` and `toban restore` say is said in a terminal.
+    for file in [it for it in MAINTENANCE.rglob("*.py") if not it.name.startswith(("data_", "named_"))]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (places := SAYS.get(getattr(node.func, "id", ""))):
+                given = [node.args[place] for place in places if place < len(node.args)]
+                given += [it.value for it in node.keywords if it.arg in ("text", "remedy", "description")]
+                yield from (text for it in given for text in sentences(it))
+
+
+def test_everything_that_a_maintenance_task_says_is_translated():
+    found = {it for it in said() if it and not STATEMENT.match(it)}
+    assert len(found) > 70
+    # Each finding of a check has its title.
+    found = {it for it in found if not it.startswith("7 7")}
+    checks = [it for it in vars(vendure_checks).values() if isinstance(it, Check)]
+    found |= {f"7 {check.title}: 12 (a)" for check in checks} | {check.remedy for check in checks}
+    assert {it for it in found if not is_translated(it)} == set()
 
 
 @pytest.mark.parametrize(
