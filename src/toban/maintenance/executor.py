@@ -126,10 +126,10 @@ class Execution:
         await self._do(plan)
         done = sum(it.outcome is StepOutcome.DONE for it in self.run.steps)
         failed = [it for it in self.run.steps if it.outcome is StepOutcome.FAILED]
-        counted = f"{done} of {len(plan.steps)} steps done"
+        how_far = f"{done} of {counted(len(plan.steps), 'step')} done"
         if failed:
-            raise RunEndedError(RunState.FAILED, f"{counted}; {failed[0].name}: {failed[0].text}")
-        text = self.run.steps[0].text if len(steps) == 1 else counted
+            raise RunEndedError(RunState.FAILED, f"{how_far}; {failed[0].name}: {failed[0].text}")
+        text = self.run.steps[0].text if len(steps) == 1 else how_far
         raise RunEndedError(RunState.SUCCEEDED, "; ".join(it for it in (said, text) if it))
 
     async def _do(self, plan: TaskPlan) -> None:
@@ -161,7 +161,9 @@ class Execution:
                 )
             )
             if failures == FAILURES_IN_A_ROW:
-                raise RunEndedError(RunState.FAILED, f"{failures} steps failed one after the other: {result.text}")
+                raise RunEndedError(
+                    RunState.FAILED, f"{counted(failures, 'step')} failed one after the other: {result.text}"
+                )
 
     def _tell(self, text: str) -> None:
         self._progress = text[:200]

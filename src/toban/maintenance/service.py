@@ -14,6 +14,7 @@ from toban.core.actor import MAINTENANCE, Actor
 from toban.core.errors import StateError
 from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
+from toban.core.number_format import counted
 from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import counter, gauge
 from toban.core.wakeup import Wakeup
@@ -326,4 +327,6 @@ class MaintenanceService:
 
 def _last_step(run: MaintenanceRun) -> str:
     begun = next((it for it in run.steps if it.began and not it.ended), None)
-    return f"{begun.description} may be half done" if begun else f"{run.steps_done} of {len(run.steps)} steps were done"
+    if begun:
+        return f"{begun.description} may be half done"
+    return f"{run.steps_done} of {counted(len(run.steps), 'step')} were done"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from toban.core.errors import ActionError
+from toban.core.number_format import counted
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.task import Finding, Severity
 from toban.shop.admin_database import quoted
@@ -180,8 +181,8 @@ class DatabaseComparison:
         if missing > 0:
             self._add(Problem.DATA, f"{missing:,} of {theirs['count']:,} orders that were placed before it are missing")
         elif missing < 0:
-            self._add("orders", f"{-missing:,} orders of it were deleted since", Severity.INFO)
-        self._said.append(f"{copy.orders:,} orders")
+            self._add("orders", f"{counted(-missing, 'order')} of it were deleted since", Severity.INFO)
+        self._said.append(counted(copy.orders, "order"))
 
     async def _compare_payments(self, live: Query, schema: str, copy: Copy) -> None:
         """Compare what was settled on the day before the newest order: a day that is complete in the copy."""

@@ -180,7 +180,7 @@ def test_a_count_of_one_is_translated_as_any_other(one: str, many: str):
 
 def test_what_a_killed_run_has_left_is_said_in_japanese():
     assert is_translated(
-        "toban ended while it ran: 0 of 1 steps were done; removed what interrupted drills have left: a"
+        "toban ended while it ran: 0 of 1 step were done; removed what interrupted drills have left: a"
     )
     assert is_translated("what it has left is not removed yet: it is locked")
 
