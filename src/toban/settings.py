@@ -47,6 +47,7 @@ from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
 from toban.notify.routing import unknown_channels
 from toban.notify.settings import NotifySettings
+from toban.oncall.policy import personal_channels
 from toban.oncall.settings import OnCallSettings, unknown_names
 from toban.promql.engine import LOOKBACK
 from toban.promql.query_limits import QueryLimits
@@ -170,6 +171,11 @@ class Settings(Section):
     def source(self) -> ConfigSource | None:
         """The file that they were read from; None where there is none."""
         return self._source
+
+    @property
+    def personal_channels(self) -> frozenset[str]:
+        """The channels that escalations of incidents reach; without incidents none belongs to one person alone."""
+        return personal_channels(self.on_call) if self.incidents.enabled else frozenset()
 
     def from_file(self, source: ConfigSource) -> Self:
         """Note the file that they were read from."""
