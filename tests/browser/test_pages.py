@@ -2,24 +2,30 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
-from tests.browser.conftest import Visitor, post_alert
+from tests.browser.conftest import Visitor, labels_of, post_alert
+from toban.core.alerts import fingerprint
 
 PAGES = [
     "/",
     "/incidents",
     "/incidents/1",
     "/runbooks",
+    "/runbooks/runs/1",
     "/maintenance",
+    "/maintenance/runs/1",
     "/maintenance/tasks/daily",
     "/reports",
     "/reports?period=day&audience=engineer",
     "/alerts",
+    f"/alerts/{fingerprint(labels_of('disk_usage_high'))}",
     "/oncall",
     "/silences",
     "/silences/new",
     "/rules",
     "/rules/disk_usage_high",
+    "/backtests/1",
     "/slo",
     "/review",
     "/dashboards/slo",
@@ -37,6 +43,7 @@ PAGES = [
     "/audit",
     "/about",
     "/status-page",
+    "/status",
     "/alerts/none",
 ]
 VARIANTS = {"desk": {}, "phone": {"language": "ja", "dark": True, "phone": True}}
@@ -81,6 +88,33 @@ def test_a_page_is_live_whose_scripts_come_late(visitor, console):
     page = visitor.open("/alerts")
     post_alert(console.url, "came_after_scripts", summary="It came after the scripts")
     page.get_by_role("link", name="It came after the scripts").wait_for(timeout=10_000)
+    assert visitor.complaints == []
+
+
+def test_what_somebody_writes_or_has_opened_stays_when_the_page_changes(visitor, console):
+    """
+    With the focus; and kana are not interrupted on their way to kanji.
+    """
+    page = visitor.open("/incidents/1")
+    page.wait_for_load_state("load")
+    page.locator("main details summary").first.click()
+    note = page.get_by_label("Note")
+    note.fill("PayPal")
+    for text in ("first", "second"):
+        if text == "second":
+            note.dispatch_event("compositionstart")
+        note.press("End")
+        said = page.locator(".timeline").get_by_text(f"{text} change")
+        assert console.run("incidents", "note", "1", f"{text} change").returncode == 0
+        if text == "second":
+            page.wait_for_event("requestfinished", lambda it: it.url.endswith("/incidents/1"))
+            assert said.count() == 0
+            note.dispatch_event("compositionend")
+            assert console.run("incidents", "note", "1", "third change").returncode == 0
+        expect(said).to_be_visible()
+        expect(note).to_have_value("PayPal")
+        expect(note).to_be_focused()
+        expect(page.locator("main details[open]")).to_have_count(1)
     assert visitor.complaints == []
 
 
