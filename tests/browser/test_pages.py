@@ -132,42 +132,6 @@ def test_theme_and_language_are_chosen_and_kept(visitor):
     assert page.locator("html").get_attribute("data-theme") == "dark"
 
 
-def test_the_keyboard_alone_acknowledges_silences_and_moves(visitor):
-    """
-    With the shortcuts that `?` lists, Tab and Enter.
-    """
-    page = visitor.open("/")
-    page.keyboard.press("?")
-    assert page.get_by_role("dialog").is_visible()
-    page.keyboard.press("Escape")
-    page.keyboard.press("g")
-    page.keyboard.press("a")
-    page.wait_for_url("**/alerts")
-    page.keyboard.press("/")
-    page.keyboard.type('alertname="disk_usage_high"')
-    page.keyboard.press("Enter")
-    page.wait_for_url("**filter=**")
-    page.keyboard.press("j")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/alerts/*")
-    page.get_by_label("Comment").focus()
-    page.keyboard.type("on it")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.get_by_text("acknowledged by anonymous").wait_for()
-    page.get_by_role("link", name="Silence", exact=True).focus()
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/silences/new**")
-    page.get_by_label("Comment").focus()
-    page.keyboard.type("a new disk comes")
-    page.keyboard.press("Enter")
-    page.get_by_text("The silence was created.").wait_for()
-    page.keyboard.press("g")
-    page.keyboard.press("o")
-    page.get_by_text("1 more are suppressed").wait_for()
-    assert visitor.complaints == []
-
-
 def test_a_silence_shows_what_it_would_match_while_it_is_written(visitor):
     page = visitor.open("/silences/new")
     page.get_by_label("Matchers").fill('severity="warning", alertname=~"queue_.*"')
