@@ -220,3 +220,21 @@ def test_what_the_stores_keep_is_said_in_japanese():
     assert translate(f"removed the oldest (5 B); {describe(first)}", "ja").startswith(
         "最も古いものを削除 (5 B); 1 系列"
     )
+
+
+def audited(tree):
+    """Yield the actions that a module records in the audit log; those that it passes on are known by their article."""
+    for call in (it for it in ast.walk(tree) if isinstance(it, ast.Call)):
+        texts_of = [it.value for it in call.args if isinstance(it, ast.Constant) and isinstance(it.value, str)]
+        if getattr(call.func, "id", getattr(call.func, "attr", "")) == "AuditEntry":
+            yield from texts_of
+        elif getattr(call.func, "attr", "").startswith("_"):
+            yield from (it for it in texts_of if re.fullmatch(r"[a-z-]+ (?:an?|the) [a-z -]+", it))
+
+
+def test_every_action_in_the_audit_log_is_translated():
+    folder = Path(toban.__file__).parent
+    modules = [text for it in folder.rglob("*.py") if "AuditEntry(" in (text := it.read_text(encoding="utf-8"))]
+    found = {action for text in modules for action in audited(ast.parse(text))}
+    assert {"signed in", "added a note to an incident", "began maintenance", "covered a shift"} <= found
+    assert {it for it in found if not is_translated(it)} == set()
