@@ -21,7 +21,12 @@ def translate(text: str, language: str) -> str:
     """Return an error or a reason in a language; in English where nothing is known of it."""
     if language == LANGUAGES[0]:
         return text
-    return _sentence(text, language) or "; ".join(_field(part, language) for part in text.split("; "))
+    parts = text.split("; ")
+    # What is known part by part is not taken for one sentence with the rest in one of its places.
+    known = [_sentence(part, language) for part in parts]
+    if all(known):
+        return "; ".join(known)
+    return _sentence(text, language) or "; ".join(_field(part, language) for part in parts)
 
 
 def _field(text: str, language: str) -> str:
