@@ -17,6 +17,7 @@ from toban.oncall.commands import OnCallCommands
 from toban.oncall.duty import AlwaysOnDuty, Duty
 from toban.oncall.service import OnCallService
 from toban.oncall.settings import OnCallSettings
+from toban.oncall.shift_notices import ShiftNotices
 from toban.state.database import State
 from toban.state.message_queue import MessageQueue
 
@@ -33,11 +34,12 @@ class Incidents:
     on_call_commands: OnCallCommands
     impact: ImpactUpdater
     duty: DutyReport
+    shift_notices: ShiftNotices
 
     @property
     def services(self) -> Sequence[Service]:
         """The services of a configuration; the incident service outlives it."""
-        return (self.on_call, self.auditor, self.impact)
+        return (self.on_call, self.shift_notices, self.auditor, self.impact)
 
 
 def incident_policy(
@@ -81,4 +83,13 @@ def open_incidents(
     impact = ImpactUpdater(service, estimate, state, clock, meters)
     duty = DutyReport(on_call, lambda: service.policy, state)
     commands = IncidentCommands(service, state, clock)
-    return Incidents(service, commands, ports, auditor, on_call, on_call_commands, impact, duty)
+    notices = ShiftNotices(
+        on_call,
+        lambda: service.policy,
+        lambda: any(it.priority == "P1" for it in service.book.open),
+        queue,
+        state,
+        clock,
+        meters,
+    )
+    return Incidents(service, commands, ports, auditor, on_call, on_call_commands, impact, duty, notices)

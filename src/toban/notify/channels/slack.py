@@ -283,7 +283,11 @@ def render_message(notification: Notification, shop: str) -> dict[str, Any]:
 
 
 def render_offers(notification: Notification, offers: Sequence[Offer]) -> dict[str, Any]:
-    """Return buttons, as an attachment of their own: fields and blocks don't mix in one. The last one opens the page."""
+    """
+    Return buttons, as an attachment of their own: fields and blocks don't mix in one.
+
+    The last one opens the page that the message links to.
+    """
     say = texts(notification.language)
     elements = [_snooze(offer, say) if offer.kind is OfferKind.SNOOZE else _button(offer, say) for offer in offers]
     fallback = " · ".join(say[f"offer-{offer.kind.value}"] for offer in offers)
