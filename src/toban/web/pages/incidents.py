@@ -10,6 +10,8 @@ from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import NotFoundError
 from toban.incidents.incident import EntryKind, IncidentState
+from toban.reports.mail import as_page
+from toban.reports.rendering import as_markdown
 from toban.web.api.api_endpoint import RequestModel
 from toban.web.api.incident_models import (
     ActionItemRequest,
@@ -126,16 +128,19 @@ class IncidentsPages:
         )
 
     async def report(self, request: Request) -> Response:
-        """Return the report of an incident as Markdown, to be saved."""
+        """Return the report of an incident, to be saved: as Markdown, or as HTML with `?format=html`."""
         number = request.path_params["number"]
         try:
             if not (number.isdigit() and len(number) <= 15):
                 raise NotFoundError(number)
-            text = await self._api.markdown(int(number), language_of(request))
+            content = await self._api.report_content(int(number), language_of(request))
         except NotFoundError:
             return page(request, "not_found.html", 404)
-        headers = {"content-disposition": f'attachment; filename="incident-{number}.md"', "cache-control": "no-store"}
-        return PlainTextResponse(text, headers=headers, media_type="text/markdown")
+        is_html = request.query_params.get("format") == "html"
+        name = f"incident-{number}.{'html' if is_html else 'md'}"
+        headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+        text = as_page(content) if is_html else as_markdown(content)
+        return PlainTextResponse(text, headers=headers, media_type="text/html" if is_html else "text/markdown")
 
     async def _refused(self, request: Request, form: FormState) -> Response:
         """Show the incident whose command was refused."""

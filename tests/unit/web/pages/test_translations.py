@@ -8,8 +8,9 @@ import pytest
 
 import toban
 from tests.timelines import Timeline
+from toban.core.sentences import SENTENCE
 from toban.web.pages.i18n import texts
-from toban.web.pages.translations import SENTENCE, translate
+from toban.web.pages.translations import translate
 
 COMMANDS = (
     "notify/silence_commands.py",
