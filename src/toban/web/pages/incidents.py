@@ -32,6 +32,7 @@ from toban.web.api.incident_models import (
 from toban.web.api.incidents import IncidentsApi
 from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.forms import Fields, FormEndpoint, FormState
+from toban.web.pages.incident_charts import IncidentChartReader
 from toban.web.pages.rendering import language_of, page
 
 SNOOZES: Final = ("15m", "30m", "1h", "2h", "4h", "8h", "1d")
@@ -49,8 +50,9 @@ Q = TypeVar("Q", bound=RequestModel)
 class IncidentsPages:
     """Shows incidents, and forwards commands on them."""
 
-    def __init__(self, api: IncidentsApi) -> None:
+    def __init__(self, api: IncidentsApi, charts: IncidentChartReader) -> None:
         self._api = api
+        self._charts = charts
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -120,6 +122,7 @@ class IncidentsPages:
             "incident.html",
             form.status if form else 200,
             it=incident,
+            charts=await self._charts.of(incident, actor(request)),
             people=[(name, policy.name_of(name)) for name in policy.on_call.people],
             snoozes=SNOOZES,
             entries=[entry for entry in reversed(incident.timeline) if entry.kind not in ROUTINE],
