@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -30,7 +31,7 @@ async def test_each_interval_has_its_orders_and_the_range_of_the_same_time_of_fo
     source = ScriptSource()
     counted(source, NOW - timedelta(days=30), NOW, outage)
     found = await between(source, NOW - timedelta(hours=2))
-    assert {b.starts - a.starts for a, b in zip(found, found[1:], strict=False)} == {timedelta(minutes=5)}
+    assert {b.starts - a.starts for a, b in pairwise(found)} == {timedelta(minutes=5)}
     before = [it for it in found if it.starts + timedelta(minutes=5) <= NOW - timedelta(hours=1)]
     during = [it for it in found if NOW - timedelta(hours=1) <= it.starts and it.orders is not None]
     assert [it.orders for it in before] == [pytest.approx(5)] * len(before)
