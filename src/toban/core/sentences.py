@@ -55,27 +55,27 @@ class Sentences:
         return next((found for it in self._packages if (found := catalogue(it, language).get(key))), "")
 
     def _sentence(self, text: str, language: str) -> str:
-        for pattern, package, key in _patterns(self._packages):
+        for pattern, package, of in _patterns(self._packages):
             if found := pattern.fullmatch(text):
                 values = found.groupdict()
                 # A reason may have an error of its own in it.
                 for name in NESTED & values.keys():
                     values[name] = self.translate(values[name], language)
-                return catalogue(package, language)[key].format(**values)
+                return catalogue(package, language)[f"sentence-{of}"].format(**values)
         return ""
 
 
 @cache
 def _patterns(packages: Sequence[str]) -> Sequence[tuple[Any, str, str]]:
-    """Return the patterns with the packages and keys of their sentences; what says more stands first."""
+    """Return the patterns with the packages and names of their sentences; what says more stands first."""
     known = [
-        (text, package, key)
+        (text, package, key.removeprefix(SENTENCE))
         for package in packages
         for key, text in catalogue(package, LANGUAGES[0]).items()
         if key.startswith(SENTENCE)
     ]
     ordered = sorted(known, key=lambda it: len(_PLACE.sub("", it[0])), reverse=True)
-    return [(re2.compile(_pattern(text)), package, key) for text, package, key in ordered]
+    return [(re2.compile(_pattern(text)), package, name) for text, package, name in ordered]
 
 
 def _pattern(text: str) -> str:
