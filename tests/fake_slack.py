@@ -218,7 +218,7 @@ class FakeSlack(FakeService):
         (element,) = [it for it in elements if it["action_id"] == action_id]
         action: dict[str, Any] = {"type": element["type"], "action_id": action_id, "block_id": "b1", "action_ts": ts}
         if element["type"] == "button":
-            action["value"] = element["value"]
+            action |= {key: element[key] for key in ("value", "url") if key in element}
         else:
             action["selected_option"] = element["options"][0]
         trigger = f"trigger-{ts}"

@@ -234,6 +234,7 @@ class GenerationBuilder:
             lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
             incidents,
             runbooks,
+            base.access.service,
             tools.http,
             base.state,
             clock,

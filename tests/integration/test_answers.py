@@ -201,6 +201,36 @@ def test_a_command_says_the_status_and_what_to_write(shop):
     assert shop.reply("On call: Ann, ben")
 
 
+def test_a_viewer_changes_nothing_and_hears_why_alone(tmp_path):
+    with thread_loop() as run:
+        slack = FakeSlack()
+        run(slack.__aenter__())
+        bot = {"kind": "slack", "token": slack.token, "api": slack.api, "signing_secret": slack.signing_secret}
+        people = {"vera": {"slack": "U1", "channels": ["ops"]}, "olga": {"slack": "U2", "channels": ["ops"]}}
+        settings = {
+            "channels": {"ops": bot},
+            "on_call": {"people": people},
+            "notify": {"address": "https://toban.example"},
+        }
+        (tmp_path / "toban.yaml").write_text(json.dumps(settings))
+        with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+            program.until("Ctrl-C stops it")
+            shop = Shop(program, slack, None)
+            shop.declare("Orders fail")
+            message = shop.message("Orders fail")
+            assert program.run("user", "add", "vera", "--role", "viewer", "--link").returncode == 0
+            for action, ts in (("toban.open", "20.1"), ("toban.note", "20.2"), ("toban.resolve", "20.3")):
+                shop.interact(slack.click(message, action, "U1", ts))
+            refused = eventually(lambda: [it for it in slack.ephemeral if "your role" in it["text"]], lambda it: it[1:])
+            assert len(refused) == 2
+            assert not slack.views
+            shop.interact(slack.command("status", "U1", "20.4"))
+            assert "nobody has answered" in shop.reply("Orders fail")
+            shop.interact(slack.click(message, "toban.resolve", "U2", "20.5"))
+            assert shop.reply("You have resolved incident 1.")
+        run(slack.__aexit__(None, None, None))
+
+
 def test_requests_that_are_not_signed_by_slack_or_old_are_refused(shop):
     command = shop.slack.command("stop", trigger="16.1")
     assert shop.interact(command, secret="another") == 403

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from toban.access.permissions import Permission
 from toban.core.config_types import parse_duration
 from toban.core.errors import InvalidCommandError
 
@@ -27,6 +28,11 @@ class Verb(StrEnum):
     INCIDENTS = "incidents"
     ON_CALL = "oncall"
     STOP = "stop"
+
+    @property
+    def permission(self) -> Permission:
+        """What a person needs to be allowed for it, as in the console."""
+        return Permission.READ if self in {Verb.STATUS, Verb.INCIDENTS, Verb.ON_CALL} else Permission.ACT
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import httpx2
 
+from toban.access.service import AccessService
 from toban.answers.executor import AnswerExecutor
 from toban.answers.pagerduty import PagerdutyAnswers
 from toban.answers.service import AnswerService, AnswerSource
@@ -40,6 +41,7 @@ def open_answers(
     tools: Callable[[], ChannelTools],
     incidents: Incidents,
     runbooks: Runbooks,
+    access: AccessService,
     http: httpx2.AsyncClient,
     state: State,
     clock: Clock,
@@ -52,7 +54,9 @@ def open_answers(
     slack_secrets, pagerduty_secrets = dict[str, str](), dict[str, str]()
     for name, channel in channels.items():
         if isinstance(channel, Slack) and channel.takes_answers:
-            sources[name] = SlackAnswers(channel, tools, policy.on_call, executor, state, clock)
+            sources[name] = SlackAnswers(
+                channel, tools, policy.on_call, lambda: access.accounts, executor, state, clock
+            )
             if channel.signing_secret:
                 slack_secrets[name] = channel.signing_secret.get_secret_value()
         elif isinstance(channel, Pagerduty) and channel.webhook_secret:

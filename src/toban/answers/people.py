@@ -1,5 +1,7 @@
-"""Who answers: the people of `on_call`, by what names them at Slack and at PagerDuty."""
+"""Who answers: the people of `on_call`, by what names them at Slack and at PagerDuty, and what they may do."""
 
+from toban.access.accounts import Accounts
+from toban.access.permissions import PUBLIC, Permission, Role
 from toban.oncall.settings import OnCallSettings
 
 
@@ -21,3 +23,12 @@ def person_at_pagerduty(on_call: OnCallSettings, user: str, email: str) -> str:
         if it.pagerduty and (it.pagerduty in ids or it.pagerduty.casefold() in ids):
             return name
     return person_with_email(on_call, email)
+
+
+def permissions_of(on_call: OnCallSettings, person: str, accounts: Accounts) -> frozenset[Permission]:
+    """Return what a person may do: by the role of their user; without one they are an operator."""
+    known = on_call.people.get(person)
+    user = accounts.user((known.user if known else "") or person)
+    if user is None:
+        return Role.OPERATOR.permissions
+    return user.role.permissions if user.enabled else PUBLIC

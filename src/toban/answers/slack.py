@@ -10,15 +10,16 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import structlog
 
+from toban.access.accounts import Accounts
 from toban.answers.answer import Answer, Verb, clicked, commanded
 from toban.answers.executor import AnswerExecutor
-from toban.answers.people import person_at_slack, person_with_email
+from toban.answers.people import permissions_of, person_at_slack, person_with_email
 from toban.core.actor import Actor
 from toban.core.errors import DeliveryError, InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
 from toban.core.untyped_json import as_list, as_mapping
 from toban.notify.channel import ChannelTools
-from toban.notify.channels.slack import Slack
+from toban.notify.channels.slack import OPEN, Slack
 from toban.oncall.settings import OnCallSettings
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
@@ -83,7 +84,8 @@ class SlackAnswers:
     """
     Executes what people do in Slack with the messages of one channel.
 
-    Whoever is not one of the people of `on_call` changes nothing; the audit log has that they tried.
+    Whoever is not one of the people of `on_call`, or has a role that may not do it, changes nothing; the audit log has
+    that they tried.
     """
 
     kind = "slack"
@@ -93,14 +95,16 @@ class SlackAnswers:
         channel: Slack,
         tools: Callable[[], ChannelTools],
         on_call: OnCallSettings,
+        accounts: Callable[[], Accounts],
         executor: AnswerExecutor,
         state: State,
         clock: Clock,
     ) -> None:
-        """``tools`` returns the tools of one request."""
+        """``tools`` returns the tools of one request, ``accounts`` the users of now: a role may change at any time."""
         self._channel = channel
         self._tools = tools
         self._on_call = on_call
+        self._accounts = accounts
         self._executor = executor
         self._state = state
         self._clock = clock
@@ -110,6 +114,8 @@ class SlackAnswers:
 
     async def execute(self, body: Mapping[str, Any], received: datetime) -> str:
         """Execute what was received, and tell whoever sent it; return what came of it. Raises ``StateError``."""
+        if _action(body).get("action_id") == OPEN:
+            return "opened"  # Slack opens the page; it says so to the app as well
         try:
             person, member = await self._person(body)
         except DeliveryError as error:
@@ -117,14 +123,20 @@ class SlackAnswers:
             await self._tell(body, self._executor.say("not-looked-up", error=str(error)))
             return "failed"
         if not person:
-            await self._refuse(body, member)
+            await self._refuse(
+                body, Actor(f"Slack member {member}", "slack"), "not in on_call.people", "not-on-list", member=member
+            )
             return "refused"
         actor = Actor(person, "slack")
         try:
+            answer = _answer(body)
+            if answer.verb.permission not in permissions_of(self._on_call, person, self._accounts()):
+                await self._refuse(body, actor, "the role does not permit it", "not-permitted")
+                return "refused"
             if _is_note_button(body):
                 await self._open_note(body)
                 return "opened"
-            text = await self._executor.execute(_answer(body), actor)
+            text = await self._executor.execute(answer, actor)
         except (InvalidCommandError, NotFoundError) as error:
             await self._tell(body, str(error))
             return "invalid"
@@ -159,13 +171,13 @@ class SlackAnswers:
             self._by_email[member] = person
         return person, member
 
-    async def _refuse(self, body: Mapping[str, Any], member: str) -> None:
-        actor = Actor(f"Slack member {member}", "slack")
-        facts = {"channel": self._channel.name, "action": _described(body)}
-        entry = AuditEntry(self._clock.now(), actor, "was refused an answer", facts)
+    async def _refuse(self, body: Mapping[str, Any], actor: Actor, reason: str, key: str, **facts: str) -> None:
+        """Write who tried what to the audit log, and tell them alone why nothing is done."""
+        noted = {"channel": self._channel.name, "action": _described(body), "reason": reason}
+        entry = AuditEntry(self._clock.now(), actor, "was refused an answer", noted)
         await self._state.transaction(lambda connection: audit_log.record(connection, entry))
-        log.warning("answer refused", channel=self._channel.name, member=member, reason="not in on_call.people")
-        await self._tell(body, self._executor.say("not-on-list", member=member))
+        log.warning("answer refused", channel=self._channel.name, actor=actor.name, reason=reason)
+        await self._tell(body, self._executor.say(key, **facts))
 
     async def _open_note(self, body: Mapping[str, Any]) -> None:
         answer = _answer(body)

@@ -36,7 +36,7 @@ class UsualRange:
 
 @dataclass(frozen=True, slots=True)
 class SalesHour:
-    """An hour of today: its orders, None while it has not begun or was not observed, and what is usual."""
+    """An hour of today, or another interval: its orders, None where they are not known, and what is usual."""
 
     starts: datetime
     orders: float | None

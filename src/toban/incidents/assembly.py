@@ -18,6 +18,7 @@ from toban.oncall.commands import OnCallCommands
 from toban.oncall.duty import AlwaysOnDuty, Duty
 from toban.oncall.service import OnCallService
 from toban.oncall.settings import OnCallSettings
+from toban.oncall.shift_notices import ShiftNotices
 from toban.state.database import State
 from toban.state.message_queue import MessageQueue
 
@@ -35,11 +36,12 @@ class Incidents:
     impact: ImpactUpdater
     duty: DutyReport
     history: TrueIncidents
+    shift_notices: ShiftNotices
 
     @property
     def services(self) -> Sequence[Service]:
         """The services of a configuration; the incident service outlives it."""
-        return (self.on_call, self.auditor, self.impact)
+        return (self.on_call, self.shift_notices, self.auditor, self.impact)
 
 
 def incident_policy(
@@ -81,6 +83,15 @@ def open_incidents(
     auditor = IncidentAuditor(service, state, clock, meters)
     on_call_commands = OnCallCommands(on_call, lambda: service.policy, queue, state, clock, service.decided)
     impact = ImpactUpdater(service, estimate, state, clock, meters)
+    notices = ShiftNotices(
+        on_call,
+        lambda: service.policy,
+        lambda: any(it.priority == "P1" for it in service.book.open),
+        queue,
+        state,
+        clock,
+        meters,
+    )
     return Incidents(
         service,
         IncidentCommands(service, state, clock),
@@ -91,4 +102,5 @@ def open_incidents(
         impact,
         DutyReport(on_call, lambda: service.policy, state),
         TrueIncidents(state),
+        notices,
     )

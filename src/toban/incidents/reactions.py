@@ -10,6 +10,7 @@ from toban.incidents.book import IncidentBook
 from toban.incidents.incident import EntryKind, Incident, TimelineEntry
 from toban.incidents.lifecycle import Change, still_working
 from toban.incidents.policy import IncidentPolicy
+from toban.incidents.timeline_text import runbook_text
 
 ANSWERS = frozenset({"approved", "refused", "ticked"})
 """Events of runbooks by which a person answers: they still work on the incident."""
@@ -42,6 +43,7 @@ def deploy_entries(book: IncidentBook, deploys: Iterable[Deploy]) -> list[Timeli
 def runbook_change(policy: IncidentPolicy, incident: Incident, event: RunbookEvent, now: datetime) -> Change:
     """Return an incident after a runbook did something for one of its alerts; who is called is told what it asks."""
     facts = {"runbook": event.runbook, "run": event.run, "event": event.event, "text": event.text}
+    facts |= {"text_ja": event.text_ja} if event.text_ja else {}
     change = Change(incident, now).noted(EntryKind.RUNBOOK, event.by, **facts)
     if event.event in ANSWERS:
         return still_working(policy, change)
@@ -58,6 +60,6 @@ def runbook_change(policy: IncidentPolicy, incident: Incident, event: RunbookEve
         "runbook-asks",
         offers,
         runbook=event.runbook,
-        text=event.text,
+        text=runbook_text(event.text, event.text_ja, policy.language),
         run=event.run,
     )

@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from toban.core.message_catalogue import catalogue
+from toban.core.runbook_events import SENTENCES
+from toban.core.sentences import Sentences
 from toban.core.text_limits import one_line
 from toban.incidents.incident import EntryKind, TimelineEntry
 from toban.incidents.policy import IncidentPolicy
 
+_RUNBOOKS: Final = Sentences(SENTENCES)
 _LISTS: Final = frozenset({"people", "channels", "targets", "before", "after", "firing"})
 
 
@@ -16,8 +19,15 @@ def entry_text(entry: TimelineEntry, policy: IncidentPolicy, language: str) -> s
     """Return the sentence of an entry, without its time."""
     say = catalogue("toban.incidents", language)
     facts = {name: _shown(name, value, policy) for name, value in entry.facts.items()}
+    if entry.kind is EntryKind.RUNBOOK:
+        facts["text"] = runbook_text(str(entry.facts.get("text", "")), str(entry.facts.get("text_ja", "")), language)
     by = policy.name_of(entry.actor) if entry.actor else "toban"
     return one_line(say[_key(entry, say)].format_map(_Facts(facts, by=by)))
+
+
+def runbook_text(text: str, text_ja: str, language: str) -> str:
+    """Return what a runbook said in a language: its author's words where there are some."""
+    return text_ja if language == "ja" and text_ja else _RUNBOOKS.translate(text, language)
 
 
 def _key(entry: TimelineEntry, say: Mapping[str, str]) -> str:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
 from toban.oncall.rotation import Shift
 from toban.oncall.schedule import Schedule
-from toban.oncall.settings import Person, QuietHours
+from toban.oncall.settings import Person
 
 LOOK_AHEAD: Final = timedelta(days=60)
 """How far ahead whoever is on call next is looked for."""
@@ -90,14 +90,14 @@ class ScheduledDuty:
         return self._kept[3]
 
 
-def quiet_until(quiet: QuietHours, zone: ZoneInfo, now: datetime) -> datetime | None:
+def quiet_until(starts: time, ends: time, zone: ZoneInfo, now: datetime) -> datetime | None:
     """Return when the quiet hours of a person end; nothing outside of them."""
     local = now.astimezone(zone)
     today = local.date()
     for day in (today - timedelta(days=1), today):
-        begins = first_instant(day, quiet.starts, zone)
-        end_day = day if quiet.ends > quiet.starts else day + timedelta(days=1)
-        ends = last_instant(end_day, quiet.ends, zone)
-        if begins <= now < ends:
-            return ends
+        begins = first_instant(day, starts, zone)
+        end_day = day if ends > starts else day + timedelta(days=1)
+        end = last_instant(end_day, ends, zone)
+        if begins <= now < end:
+            return end
     return None

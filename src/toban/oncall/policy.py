@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from toban.oncall.duty import Duty, quiet_until
-from toban.oncall.settings import OnCallSettings
+from toban.oncall.holiday_calendar import holiday_calendar
+from toban.oncall.settings import OnCallSettings, QuietHours
+from toban.oncall.working_hours import WorkingTime
+
+LONGEST_CHAIN: Final = 10
+"""Quiet hours that follow each other without a break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +55,34 @@ class OnCallPolicy:
         known = self.on_call.people.get(person)
         return (known.title if known else "") or person
 
+    def zone_of(self, person: str) -> ZoneInfo:
+        """Return the time zone of a person."""
+        known = self.on_call.people.get(person)
+        return ZoneInfo(known.timezone) if known and known.timezone else self.zone
+
+    def working_hours(self, zone: ZoneInfo, *, always: bool = False) -> WorkingTime:
+        """Return the working hours on the clocks of a zone; ``always`` is around the clock."""
+        return WorkingTime(self.on_call.working_hours, zone, holiday_calendar(self.on_call.holidays), always)
+
     def quiet_until(self, person: str, priority: str, now: datetime) -> datetime | None:
         """Return until when a person must not be notified of this priority; nothing where they may."""
         known = self.on_call.people.get(person)
-        if known is None or known.quiet is None or priority not in known.quiet.priorities:
-            return None
-        return quiet_until(known.quiet, ZoneInfo(known.timezone) if known.timezone else self.zone, now)
+        found = [it for it in known.quiet if priority in it.priorities] if known else []
+        until = None
+        # Where some end others may have begun; those that never end are looked at some times.
+        for _ in range(LONGEST_CHAIN if found else 0):
+            ends = [end for it in found if (end := self._end_of(it, person, until or now))]
+            if not ends:
+                break
+            until = max(ends)
+        return until
+
+    def _end_of(self, quiet: QuietHours, person: str, now: datetime) -> datetime | None:
+        zone = self.zone_of(person)
+        if quiet.starts is not None and quiet.ends is not None:
+            return quiet_until(quiet.starts, quiet.ends, zone, now)
+        hours = self.working_hours(zone)
+        return None if hours.is_running(now) else hours.resumes(now)
 
 
 def personal_channels(on_call: OnCallSettings) -> frozenset[str]:

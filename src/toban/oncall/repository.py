@@ -40,6 +40,12 @@ FEEDS: Final = Table(
     Column("digest", SafeString(64), nullable=False),
     Column("created", Timestamp, nullable=False),
 )
+TOLD: Final = Table(
+    "oncall_told_shift",
+    metadata,
+    Column("person", SafeString(200), primary_key=True),
+    Column("starts", Timestamp, nullable=False),
+)
 
 
 def overrides(connection: Connection, since: datetime) -> list[StoredOverride]:
@@ -125,6 +131,18 @@ def feed_owner(connection: Connection, digest: str) -> str:
     """Return whose feed has a token with a digest; empty for nobody's."""
     found = connection.execute(select(FEEDS.c.person).where(FEEDS.c.digest == digest)).scalar()
     return str(found) if found else ""
+
+
+def told_shifts(connection: Connection) -> dict[str, datetime]:
+    """Return when the last shift began that each person was told of."""
+    rows = readable_rows(connection, TOLD, connection.execute(select(TOLD)), lambda row: (str(row.person), row.starts))
+    return dict(rows)
+
+
+def note_told(connection: Connection, person: str, starts: datetime) -> None:
+    """Write that a person was told of a shift."""
+    connection.execute(delete(TOLD).where(TOLD.c.person == person))
+    connection.execute(insert(TOLD).values(person=person, starts=starts))
 
 
 def _override(row: Row[Any]) -> StoredOverride:

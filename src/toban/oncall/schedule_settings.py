@@ -1,9 +1,10 @@
 """Settings of the on-call schedule: layers of turns or calendars, and overrides."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.util import find_spec
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -16,10 +17,50 @@ WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_LAYERS: Final = 20
 MAX_TURNS: Final = 100
 MAX_OVERRIDES: Final = 200
+MAX_CLOSED: Final = 200
 
 _HOUR: Final = timedelta(hours=1)
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::00)?")
+_YEARLY: Final = re.compile(r"(\d{2})-(\d{2})", re.ASCII)
 _HANDOFF: Final = re.compile(r"(?:([a-z]{3}) )?([0-9]{1,2}):([0-9]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedDays:
+    """Days without work, from the first to the last one: dates, or of each year, as `MM-DD`."""
+
+    first: str
+    last: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the days that a text like `12-29..01-03` names. Raises ``ValueError``."""
+        begin, dots, end = (it.strip() for it in text.partition(".."))
+        first, last = _date_text(begin, text), _date_text(end if dots else begin, text)
+        if len(first) != len(last):
+            raise ValueError(f"invalid days {text!r:.60}: both ends need a year, or none")
+        if len(first) > len("12-31") and last < first:
+            raise ValueError(f"invalid days {text!r:.60}: the last one is before the first")
+        return cls(first, last)
+
+    def __contains__(self, day: date) -> bool:
+        """Tell whether a day is one of them; those of each year may go beyond its end."""
+        named = day.isoformat()[-len(self.first) :]
+        if self.first <= self.last:
+            return self.first <= named <= self.last
+        return named >= self.first or named <= self.last
+
+
+def _date_text(text: str, whole: str) -> str:
+    """Return one end of some days, checked."""
+    found = _YEARLY.fullmatch(text)
+    try:
+        # In a leap year, so that 29 February is a day.
+        date(2024, int(found[1]), int(found[2])) if found else date.fromisoformat(text)
+        return text
+    except ValueError as error:
+        known = '2026-08-10, 2026-08-10..2026-08-16, "12-31" or "12-29..01-03"'
+        raise ValueError(f"invalid days {whole!r:.60}: write them like {known}") from error
 
 
 def _clock_time(value: object) -> object:
@@ -45,6 +86,14 @@ def _day(value: object) -> object:
         return value if isinstance(value, date) and not isinstance(value, datetime) else date.fromisoformat(str(value))
     except ValueError as error:
         raise ValueError(f"invalid day {value!r:.60}: write it like 2026-01-05") from error
+
+
+def _closed(value: object) -> object:
+    """Read days without work; what YAML reads as a day is one."""
+    text = value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else value
+    if isinstance(text, str):
+        ClosedDays.parse(text)
+    return text
 
 
 def _turn(value: object) -> object:
@@ -80,6 +129,9 @@ TimeOfDay = Annotated[time, BeforeValidator(_clock_time)]
 
 Day = Annotated[date, BeforeValidator(_day)]
 """A day, like `2026-01-05`."""
+
+Closed = Annotated[str, BeforeValidator(_closed)]
+"""Days without work: `2026-08-10`, `2026-08-10..2026-08-16`, or of each year `"12-31"`, `"12-29..01-03"`."""
 
 WallTime = Annotated[datetime, BeforeValidator(_wall_time)]
 """A time like `2026-08-10T18:00`, on the wall clock where it has no zone."""

@@ -5,14 +5,15 @@ from datetime import time
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from toban.core.config_types import Section, Zone
 from toban.oncall.holiday_calendar import holiday_calendar
 from toban.oncall.schedule_settings import (
+    MAX_CLOSED,
     MAX_LAYERS,
     MAX_OVERRIDES,
-    Day,
+    Closed,
     Layer,
     OverrideSetting,
     TimeOfDay,
@@ -32,8 +33,11 @@ class WorkingHours(Section):
     ends: TimeOfDay = Field(default=time(18), alias="to")
     """When work ends, like `"18:00"`."""
 
-    closed: tuple[Day, ...] = ()
-    """Days without work, in addition to the holidays of `on_call.holidays`."""
+    closed: tuple[Closed, ...] = Field(default=(), max_length=MAX_CLOSED)
+    """
+    Days without work, in addition to the holidays of `on_call.holidays`: `2026-08-10`, `2026-08-10..2026-08-16`, or of
+    each year `"12-29..01-03"`.
+    """
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> "WorkingHours":
@@ -45,16 +49,34 @@ class WorkingHours(Section):
 
 
 class QuietHours(Section):
-    """When a person is not notified of incidents; never of a P1."""
+    """When a person is not notified of incidents; never of a P1. Either `from` and `to`, or `when`."""
 
-    starts: TimeOfDay = Field(alias="from")
+    when: Literal["", "outside hours"] = ""
+    """`outside hours`: outside `on_call.working_hours`, in the zone of the person."""
+
+    starts: TimeOfDay | None = Field(default=None, alias="from")
     """When quiet begins, in the zone of the person."""
 
-    ends: TimeOfDay = Field(alias="to")
+    ends: TimeOfDay | None = Field(default=None, alias="to")
     """When it ends: earlier than `from` is the next day."""
 
     priorities: tuple[Literal["P2", "P3", "P4"], ...] = ("P2", "P3", "P4")
     """The priorities that wait until then."""
+
+    @model_validator(mode="after")
+    def _has_a_time(self) -> "QuietHours":
+        given = [it is not None for it in (self.starts, self.ends)]
+        if any(given) if self.when else not all(given):
+            raise ValueError('give `from` and `to`, or `when: "outside hours"`')
+        return self
+
+
+def _quiet(value: object) -> object:
+    """Read quiet hours as a list: one of them, or `outside hours`, is a list of one."""
+    if value is None:
+        return ()
+    found = value if isinstance(value, list | tuple) else (value,)
+    return tuple({"when": it} if isinstance(it, str) else it for it in found)
 
 
 class Person(Section):
@@ -81,7 +103,11 @@ class Person(Section):
     pagerduty: str = ""
     """The e-mail address or user ID at PagerDuty, if another one."""
 
-    quiet: QuietHours | None = None
+    quiet: Annotated[tuple[QuietHours, ...], BeforeValidator(_quiet)] = Field(default=(), max_length=20)
+    """When this person is not notified; one of these needs no list."""
+
+    shift_notice: bool = True
+    """Whether they are told by their first channel when their shift starts; at night after their quiet hours."""
 
 
 def _known_zone(value: str) -> str:

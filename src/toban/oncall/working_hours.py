@@ -3,16 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
 from toban.oncall.holiday_calendar import IsHoliday
-from toban.oncall.schedule_settings import WEEKDAYS
+from toban.oncall.schedule_settings import WEEKDAYS, ClosedDays
 from toban.oncall.settings import WorkingHours
 
 LONGEST: Final = 400
 """Days after which a search for working hours ends: so long nobody is on holiday."""
+
+
+@lru_cache(maxsize=8)
+def _closed_days(texts: tuple[str, ...]) -> tuple[ClosedDays, ...]:
+    return tuple(ClosedDays.parse(it) for it in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class WorkingTime:
 
     def _is_working_day(self, day: date) -> bool:
         is_open = WEEKDAYS[day.weekday()] in self.hours.days
-        return is_open and day not in self.hours.closed and not self.is_holiday(day)
+        return is_open and not any(day in it for it in _closed_days(self.hours.closed)) and not self.is_holiday(day)
 
     def elapsed(self, start: datetime, end: datetime) -> timedelta:
         """Return how much working time lies between two times."""

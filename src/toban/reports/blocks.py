@@ -39,6 +39,13 @@ class Bullets:
 
 
 @dataclass(frozen=True, slots=True)
+class Checklist:
+    """A list of what is to do, each with whether it is done."""
+
+    items: Sequence[tuple[bool, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """A chart, with a sentence that says the same for those who can't see it."""
 
@@ -46,7 +53,7 @@ class Chart:
     text: str
 
 
-Block: TypeAlias = Heading | Paragraph | Table | Bullets | Chart
+Block: TypeAlias = Heading | Paragraph | Table | Bullets | Checklist | Chart
 
 
 @dataclass(frozen=True, slots=True)

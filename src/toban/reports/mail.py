@@ -9,15 +9,15 @@ paragraph. Outlook ignores them. Gmail cuts off what is longer than 102 kB.
 import base64
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from toban.charts import png
 from toban.core.message_catalogue import catalogue
 from toban.core.notification import Document
 from toban.core.text_limits import is_web
-from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
-from toban.reports.rendering import as_sections
+from toban.reports.blocks import Block, Bullets, Chart, Checklist, Content, Heading, Paragraph, Table
+from toban.reports.rendering import as_sections, checked
 
 MOST_BYTES: Final = 95_000
 """What Gmail does not cut off, with some room for what it adds."""
@@ -108,9 +108,15 @@ def _html(block: Block, images: dict[str, bytes]) -> str:
     if isinstance(block, Paragraph):
         return _lead(block.text) if block.is_lead else _paragraph(block.text)
     if isinstance(block, Bullets):
-        items = "".join(f'<li style="margin:2px 0">{escape(it)}</li>' for it in block.items)
-        return f'<ul style="margin:8px 0;padding-left:20px">{items}</ul>'
+        return _list(block.items, "padding-left:20px")
+    if isinstance(block, Checklist):
+        return _list([checked(*it) for it in block.items], "padding-left:0;list-style:none")
     return _chart(block, images) if isinstance(block, Chart) else _table(block)
+
+
+def _list(items: Sequence[str], style: str) -> str:
+    listed = "".join(f'<li style="margin:2px 0">{html.escape(it)}</li>' for it in items)
+    return f'<ul style="margin:8px 0;{style}">{listed}</ul>'
 
 
 def _lead(text: str) -> str:

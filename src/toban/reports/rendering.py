@@ -14,7 +14,7 @@ from toban.core.notification import DocumentSection, Fact
 from toban.core.number_format import MISSING
 from toban.core.terminal_columns import align_columns
 from toban.core.text_limits import one_line
-from toban.reports.blocks import Block, Bullets, Chart, Content, Heading, Paragraph, Table
+from toban.reports.blocks import Block, Bullets, Chart, Checklist, Content, Heading, Paragraph, Table
 from toban.reports.report import Report
 
 
@@ -33,6 +33,8 @@ def _markdown(block: Block) -> str:
         return f"**{_escaped(block.text)}**" if block.is_lead else _escaped(block.text)
     if isinstance(block, Bullets):
         return "\n".join(f"- {_escaped(it)}" for it in block.items)
+    if isinstance(block, Checklist):
+        return "\n".join(f"- [{'x' if is_done else ' '}] {_escaped(it)}" for is_done, it in block.items)
     if isinstance(block, Chart):
         return f"```\n{terminal.draw_bars(block.chart)}\n```"
     rule = ["---" if place in block.texts else "---:" for place in range(len(block.headings))]
@@ -59,11 +61,18 @@ def as_text(content: Content) -> str:
             parts.append(terminal.draw_bars(block.chart))
         elif isinstance(block, Bullets):
             parts += [f"• {it}" for it in block.items]
+        elif isinstance(block, Checklist):
+            parts += [checked(*it) for it in block.items]
         elif isinstance(block, Table):
             parts += align_columns([block.headings, *block.rows])
         else:
             parts.append(block.text)
     return "\n".join([*parts, "", content.footer])
+
+
+def checked(is_done: bool, text: str) -> str:  # an item of a checklist
+    """Return an item of a checklist with its box."""
+    return f"{'☑' if is_done else '☐'} {text}"
 
 
 def as_sections(content: Content) -> Iterator[DocumentSection]:
@@ -77,6 +86,8 @@ def as_sections(content: Content) -> Iterator[DocumentSection]:
             section = replace(section, lines=(*section.lines, block.text))
         elif isinstance(block, Bullets):
             section = replace(section, lines=(*section.lines, *(f"• {it}" for it in block.items)))
+        elif isinstance(block, Checklist):
+            section = replace(section, lines=(*section.lines, *(checked(*it) for it in block.items)))
         elif isinstance(block, Chart):
             section = replace(section, chart=terminal.draw_bars(block.chart))
         else:

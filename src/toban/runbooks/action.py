@@ -36,6 +36,11 @@ class Plan:
     needs_approval: bool = False
     """Whether a person must approve it even where its runbook acts by itself."""
 
+    @property
+    def text_ja(self) -> str:
+        """What its runbook's author has written in Japanese; empty otherwise."""
+        return str(self.facts.get("text_ja", ""))
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {

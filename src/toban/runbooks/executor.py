@@ -91,10 +91,10 @@ class RunExecutor:
         return runbook
 
     async def _text_step(self, run: Run, step: TextStep) -> Run:
-        plan = Plan(step.text)
+        plan = Plan(step.text, facts={"text_ja": step.text_ja} if step.text_ja else {})
         if run.mode == Mode.DRY:
             return await self._record(run, StepRecord(run.step, "text", plan, False, self._clock.now()), step.text)
-        await self._save(replace(run, state=RunState.WAITING, question=plan), "waits", step.text)
+        await self._save(replace(run, state=RunState.WAITING, question=plan), "waits", step.text, text_ja=step.text_ja)
         raise RunPausedError
 
     async def _action_step(self, runbook: Runbook, run: Run, action: Action) -> Run:
@@ -148,7 +148,7 @@ class RunExecutor:
         situation = await self._situations.read()
         if reason := may_act(self._ports().settings, runbook, run, plan.targets, situation):
             state = RunState.STOPPED if situation.is_stopped else RunState.VOID
-            raise RunEndedError(state, f"it does not {plan.description}: {reason}")
+            raise RunEndedError(state, f"{reason}: it does not {plan.description}")
         if self._clock.monotonic() - decided > VALID_FOR.total_seconds():
             raise RunEndedError(RunState.VOID, "what it was decided on is older than a minute")
 
@@ -197,14 +197,14 @@ class RunExecutor:
         await self._save(after, "acted" if record.acts else "", text, "acted")
         return after
 
-    async def _save(self, run: Run, event: str, text: str, audit: str = "") -> None:
+    async def _save(self, run: Run, event: str, text: str, audit: str = "", text_ja: str = "") -> None:
         """Write a run, what it tells others, and its row of the audit log where it acts."""
         record = run.steps[-1] if run.steps else None
 
         def work(connection: Connection) -> None:
             repository.save_run(connection, run)
             if event:
-                tell(connection, run, event, text, self._clock, run.approved_by or run.by)
+                tell(connection, run, event, text, self._clock, run.approved_by or run.by, text_ja)
             if audit and record and record.acts:
                 facts = {
                     "runbook": run.runbook,
@@ -228,10 +228,14 @@ class RunExecutor:
             self._meters.add(ACTS, runbook=run.runbook, action=action.kind, outcome=outcome)
 
 
-def tell(connection: Connection, run: Run, event: str, text: str, clock: Clock, by: str = "") -> None:
+def tell(
+    connection: Connection, run: Run, event: str, text: str, clock: Clock, by: str = "", text_ja: str = ""
+) -> None:
     """Append what a run does to the event log: incidents write it in their timelines."""
     approval = run.approval_digest if run.state is RunState.ASKED else ""
-    appended = RunbookEvent(run.id, run.runbook, event, text[:1000], run.alert.fingerprint, clock.now(), by, approval)
+    appended = RunbookEvent(
+        run.id, run.runbook, event, text[:1000], run.alert.fingerprint, clock.now(), by, approval, text_ja[:1000]
+    )
     event_log.append(connection, TOPIC, appended.as_dict(), appended.at)
 
 

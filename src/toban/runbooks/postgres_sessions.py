@@ -89,13 +89,11 @@ class Session:
         return f"postgres session {self.pid}"
 
     def described(self, now: datetime) -> str:
-        """Return what it does, and since when."""
+        """Return what it does, since when, and how many wait for it, in the same words in any language."""
         seconds = max(0, round((now - self.state_change).total_seconds()))
-        what = f"{self.state} for {seconds} s"
+        what = [f"{self.state} {seconds} s", self.statement, f"blocks {self.blocks}" if self.blocks else ""]
         named = f" {self.application}" if self.application else ""
-        doing = f", last statement {self.statement}" if self.statement else ""
-        waiting = f", {self.blocks} sessions wait for it" if self.blocks else ""
-        return f"{self.pid}{named} ({what}{doing}{waiting})"
+        return f"{self.pid}{named} ({', '.join(it for it in what if it)})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies it, as plain data."""

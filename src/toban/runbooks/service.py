@@ -130,7 +130,8 @@ class RunbookService:
 
         def work(connection: Connection) -> Run:
             written = repository.add_run(connection, new)
-            tell(connection, written, "started", text or runbook.title, self._clock, by)
+            title_ja = "" if text else runbook.title_ja
+            tell(connection, written, "started", text or runbook.title, self._clock, by, title_ja)
             return written
 
         written = await self._state.transaction(work)

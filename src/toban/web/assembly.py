@@ -20,6 +20,7 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, QueryEngine, Service
 from toban.dashboards.board_loader import Boards
 from toban.deploys.service import DeployService
+from toban.health.orders_around import OrdersAround
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents
@@ -78,6 +79,7 @@ from toban.web.pages.backtests import BacktestsPages
 from toban.web.pages.boards import BoardsPages
 from toban.web.pages.channels import ChannelsPage
 from toban.web.pages.explore import ExplorePage
+from toban.web.pages.incident_charts import IncidentChartReader
 from toban.web.pages.incidents import IncidentsPages
 from toban.web.pages.logs import LogsPage
 from toban.web.pages.maintenance import MaintenancePages
@@ -253,7 +255,9 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         ReloadApi(it.reload),
         BoardsApi(it.boards, it.client_queries, clock, deploys.between),
         OverviewPage(status, incidents.open_now, deploys.latest),
-        IncidentsPages(incidents),
+        IncidentsPages(
+            incidents, IncidentChartReader(alerts, OrdersAround(it.queries, clock), it.alerting.engines, clock)
+        ),
         OnCallPages(on_call, clock),
         RunbooksPages(runbooks),
         MaintenancePages(maintenance),

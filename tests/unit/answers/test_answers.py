@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 from tests.fake_slack import FakeSlack
 from tests.fakes import FakeClock
 from tests.notifications import notification
+from toban.access.accounts import Accounts, User
+from toban.access.permissions import Role
 from toban.answers import pagerduty, slack
 from toban.answers.answer import Answer, Verb, clicked, commanded
-from toban.answers.people import person_at_pagerduty, person_at_slack, person_with_email
+from toban.answers.people import permissions_of, person_at_pagerduty, person_at_slack, person_with_email
 from toban.core.errors import InvalidCommandError
-from toban.core.notification import Notification, Offer, OfferKind
+from toban.core.notification import Link, Notification, Offer, OfferKind
 from toban.incidents.incident import IncidentState
 from toban.incidents.incident_messages import incident_offers
 from toban.incidents.lifecycle import opened
@@ -25,7 +28,7 @@ PEOPLE = OnCallSettings.model_validate(
         "people": {
             "ann": {"slack": "U1", "email": "Ann@Example.com", "pagerduty": "PANN"},
             "ben": {"email": "ben@example.com", "pagerduty": "ben@pager.example"},
-            "cai": {},
+            "cai": {"user": "root"},
         }
     }
 )
@@ -148,6 +151,28 @@ def test_buttons_are_for_open_incidents_and_carry_their_number_and_version_alone
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_buttons_are_within_the_limits_of_slack(language):
     offers = [Offer(kind, "i1.v0") for kind in OfferKind]
-    found = render_offers(offers, language)
+    found = render_offers(notification(language=language, links=()), offers)
     assert not FakeSlack()._wrong_attachment(found)
     assert len(found["blocks"][0]["elements"]) == len(offers)
+
+
+def test_the_last_button_opens_the_page_of_the_incident_where_it_has_an_address():
+    offers = [Offer(OfferKind.NOTE, "i1.v0")]
+    page = Link("Open incident", "https://toban.example/incidents/1")
+    found = render_offers(notification(links=(page,)), offers)
+    assert not FakeSlack()._wrong_attachment(found)
+    assert found["blocks"][0]["elements"][-1]["url"] == page.href
+    odd = render_offers(notification(links=(Link("Open incident", "javascript:alert(1)"),)), offers)
+    assert [it["action_id"] for it in odd["blocks"][0]["elements"]] == ["toban.note"]
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_a_viewer_asks_and_only_who_may_act_answers(verb):
+    viewer, operator = User(1, "ann", Role.VIEWER, FakeClock().now()), User(2, "root", Role.OPERATOR, FakeClock().now())
+    accounts = Accounts(users={1: viewer, 2: operator})
+    assert verb.permission in permissions_of(PEOPLE, "ben", accounts)  # nobody of that name signs in
+    asks = verb in {Verb.STATUS, Verb.INCIDENTS, Verb.ON_CALL}
+    assert (verb.permission in permissions_of(PEOPLE, "ann", accounts)) is asks
+    assert verb.permission in permissions_of(PEOPLE, "cai", accounts)  # the user `root`
+    disabled = Accounts(users={1: replace(viewer, enabled=False)})
+    assert verb.permission not in permissions_of(PEOPLE, "ann", disabled)

@@ -14,13 +14,14 @@ import pytest
 
 from tests.alerting_process import RECEIVERS, AlertingProcess, Receiver
 from tests.fakes import FakeClock
-from tests.incident_timeline import Shifts, policy
+from tests.incident_timeline import Shifts, moment, policy
 from tests.rule_evaluation import START, load_series
 from toban.core.actor import Actor
 from toban.core.errors import ActionError
 from toban.core.metric_registry import MetricRegistry
-from toban.incidents.incident_report import markdown
 from toban.incidents.timeline_text import entry_text
+from toban.reports.incident_content import incident_content
+from toban.reports.rendering import as_markdown
 from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
 from toban.runbooks.commands import RunbookCommands
 from toban.runbooks.runbook import Guard, Mode, Runbook
@@ -217,7 +218,7 @@ async def test_a_night_from_the_first_call_to_the_report(tmp_path: Path, restart
         "02:30 runbooks begins to act",
         "02:30 runbooks acted",
     ]
-    report = markdown(details.incident, details.timeline, people, "en")
+    report = as_markdown(incident_content(details.incident, details.timeline, people, "en", moment("02:30")))
     assert "| Time to acknowledge | 11m50s |" in report
     assert ACTS == ["run-1.0", "run-2.0"]
     await night.life.close()

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from itertools import accumulate, pairwise
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,7 @@ from toban.oncall.schedule_settings import WEEKDAYS, Layer
 from toban.oncall.settings import OnCallSettings
 
 MINUTE = timedelta(minutes=1)
+QUARTER = timedelta(minutes=15)
 PEOPLE = {"ann": {}, "ben": {}, "cat": {}, "dan": {}}
 ZONES = ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Lord_Howe", "Africa/Casablanca"]
 
@@ -79,22 +81,22 @@ class MinuteModel:
 
 
 def runs(layer: Layer, begins: datetime, ends: datetime) -> list[tuple[datetime, datetime]]:
-    """The runs of minutes on the wall clock in which a layer applies."""
+    """The runs of quarters of an hour on the wall clock in which a layer applies: its times are whole quarters."""
     if not layer.restrictions:
         return [(begins, ends)]
     found: list[tuple[datetime, datetime]] = []
-    for number in range(round((ends - begins) / MINUTE)):
-        minute = begins + number * MINUTE
-        if any(applies(one, minute) for one in layer.restrictions):
-            if found and found[-1][1] == minute:
-                found[-1] = found[-1][0], minute + MINUTE
+    for number in range(round((ends - begins) / QUARTER)):
+        quarter = begins + number * QUARTER
+        if any(applies(one, quarter) for one in layer.restrictions):
+            if found and found[-1][1] == quarter:
+                found[-1] = found[-1][0], quarter + QUARTER
             else:
-                found.append((minute, minute + MINUTE))
+                found.append((quarter, quarter + QUARTER))
     return found
 
 
-def applies(restriction, minute: datetime) -> bool:
-    at, today, yesterday = minute.time(), WEEKDAYS[minute.weekday()], WEEKDAYS[minute.weekday() - 1]
+def applies(restriction, quarter: datetime) -> bool:
+    at, today, yesterday = quarter.time(), WEEKDAYS[quarter.weekday()], WEEKDAYS[quarter.weekday() - 1]
     if restriction.ends > restriction.starts:
         return today in restriction.days and restriction.starts <= at < restriction.ends
     late, early = at >= restriction.starts, at < restriction.ends
@@ -165,6 +167,12 @@ CHANGES = [
 DAYS = 5
 
 
+@cache
+def model_of(zone: ZoneInfo, start: datetime) -> MinuteModel:
+    """The minutes of a period: the same for each example, and slow to make."""
+    return MinuteModel(zone, start, DAYS)
+
+
 def check_against_the_model(data) -> None:
     name, day = data.draw(st.sampled_from(CHANGES))
     zone, start = ZoneInfo(name), day.replace(tzinfo=UTC)
@@ -172,7 +180,7 @@ def check_against_the_model(data) -> None:
     on_top = data.draw(st.lists(overrides(start, DAYS), max_size=4))
     schedule = Schedule(tuple(Rotation.of("", it, zone) for it in found), tuple(on_top), frozenset(PEOPLE))
     shifts = schedule.shifts(start, start + timedelta(days=DAYS))
-    assert minutes_of(shifts, start, DAYS) == MinuteModel(zone, start, DAYS).final(found, on_top)
+    assert minutes_of(shifts, start, DAYS) == model_of(zone, start).final(found, on_top)
     assert all(it.start < it.end for it in shifts)
     gaps = schedule.gaps(start, start + timedelta(days=DAYS))
     total = sum(((b - a) for a, b in [*gaps, *((it.start, it.end) for it in shifts)]), timedelta())

@@ -57,10 +57,12 @@ def show(data: Path | None, as_json: bool, number: int) -> None:
 @command.command("report")
 @click.argument("number", metavar="ID", type=int)
 @click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
+@click.option("--html", "as_html", is_flag=True, help="Print HTML, to be saved as a file.")
 @data_option
-def report(data: Path | None, number: int, language: str) -> None:
+def report(data: Path | None, number: int, language: str, as_html: bool) -> None:
     """Print the report of an incident as Markdown."""
-    echo(get("/api/incidents/report", data, id=str(number), language=language)["markdown"])
+    found = get("/api/incidents/report", data, id=str(number), language=language)
+    echo(found["html" if as_html else "markdown"])
 
 
 def _act(path: str, data: Path | None, number: int, said: str, **fields: Any) -> None:

@@ -11,7 +11,7 @@ from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
 from toban.core.notification import Notification, NotificationKind, Offer, OfferKind
-from toban.core.text_limits import truncate
+from toban.core.text_limits import is_web, truncate
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 from toban.notify.slack_api import (
@@ -44,6 +44,8 @@ SKEW: Final = timedelta(minutes=10)
 
 SNOOZES: Final = ("30m", "1h", "4h")
 """How long an incident can be snoozed from a message."""
+OPEN: Final = "toban.open"
+"""The button that opens a page: it has an address, and answers nothing."""
 QUESTIONS: Final = frozenset({OfferKind.APPROVE, OfferKind.REFUSE})
 """What answers the question of a runbook."""
 
@@ -120,7 +122,7 @@ class Slack(Channel):
             return {}
         api = self.web_api(tools)
         if self.takes_answers and notification.offers:
-            body.setdefault("attachments", []).append(render_offers(notification.offers, notification.language))
+            body.setdefault("attachments", []).append(render_offers(notification, notification.offers))
         body |= message_metadata({"group_id": notification.group_id, "key": notification.key})
         if notification.is_retry:
             handle = await self._find_earlier(api, notification, handle, tools)
@@ -154,7 +156,7 @@ class Slack(Channel):
         questions = [offer for offer in notification.offers if offer.kind in QUESTIONS]
         if self.takes_answers and questions:
             # The next message of the incident replaces the buttons of the updated one; these stay.
-            reply["attachments"] = [render_offers(questions, notification.language)]
+            reply["attachments"] = [render_offers(notification, questions)]
         await api.post("chat.postMessage", reply)
         return _handle(handle["channel"], handle["ts"], notification.key)
 
@@ -280,11 +282,18 @@ def render_message(notification: Notification, shop: str) -> dict[str, Any]:
     }
 
 
-def render_offers(offers: Sequence[Offer], language: str) -> dict[str, Any]:
-    """Return buttons, as an attachment of their own: fields and blocks don't mix in one."""
-    say = texts(language)
+def render_offers(notification: Notification, offers: Sequence[Offer]) -> dict[str, Any]:
+    """
+    Return buttons, as an attachment of their own: fields and blocks don't mix in one.
+
+    The last one opens the page that the message links to.
+    """
+    say = texts(notification.language)
     elements = [_snooze(offer, say) if offer.kind is OfferKind.SNOOZE else _button(offer, say) for offer in offers]
     fallback = " · ".join(say[f"offer-{offer.kind.value}"] for offer in offers)
+    page = next((it.href for it in notification.links if is_web(it.href)), "")
+    if page:
+        elements.append({"type": "button", "action_id": OPEN, "text": _plain(say["offer-open"]), "url": page})
     return {"fallback": fallback, "blocks": [{"type": "actions", "elements": elements}]}
 
 

@@ -30,11 +30,11 @@ class RedisClientsKill(Action):
         limit = self.idle.total_seconds()
         idle = [it for it in clients if int(it.get("idle", 0)) > limit and _is_plain(it)]
         chosen = sorted(idle, key=lambda it: -int(it["idle"]))[:MOST]
-        idle_for = f"idle for {format_duration(self.idle)}"
+        idle_for = format_duration(self.idle)
         if not chosen:
-            raise ActionError(f"none of the {len(clients)} connections of Redis is {idle_for}")
+            raise ActionError(f"none of the {len(clients)} connections of Redis is idle for {idle_for}")
         return Plan(
-            f"close {len(chosen)} of {len(clients)} connections of Redis that are {idle_for}",
+            f"close {len(chosen)} of {len(clients)} connections of Redis that are idle for {idle_for}",
             "idle",
             ("redis connections",),
             {"ids": [it["id"] for it in chosen]},

@@ -257,6 +257,8 @@ class IncidentReportResponse(ResponseModel):
 
     id: int
     markdown: str
+    html: str
+    """The same as one file of HTML."""
 
 
 def incident_fields(incident: Incident, policy: IncidentPolicy, now: datetime) -> dict[str, Any]:

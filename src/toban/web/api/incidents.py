@@ -8,8 +8,11 @@ from toban.core.actor import Actor
 from toban.core.ports import Clock
 from toban.incidents.commands import IncidentCommands
 from toban.incidents.incident import Incident
-from toban.incidents.incident_report import markdown
 from toban.incidents.policy import IncidentPolicy
+from toban.reports.blocks import Content
+from toban.reports.incident_content import incident_content
+from toban.reports.mail import as_page
+from toban.reports.rendering import as_markdown
 from toban.web.api.api_endpoint import ApiEndpoint
 from toban.web.api.incident_models import (
     ActionItemRequest,
@@ -102,12 +105,13 @@ class IncidentsApi:
     async def report(self, request: ReportRequest, actor: Actor) -> IncidentReportResponse:
         """Return the report of an incident."""
         number = int(request.id)
-        return IncidentReportResponse(id=number, markdown=await self.markdown(number, request.language))
+        content = await self.report_content(number, request.language)
+        return IncidentReportResponse(id=number, markdown=as_markdown(content), html=as_page(content))
 
-    async def markdown(self, number: int, language: str) -> str:
-        """Return the report of an incident in a language."""
+    async def report_content(self, number: int, language: str) -> Content:
+        """Return what the report of an incident says in a language."""
         found = await self._commands.details(number)
-        return markdown(found.incident, found.timeline, self._policy(), language)
+        return incident_content(found.incident, found.timeline, self._policy(), language, self._clock.now())
 
     async def acknowledge(self, request: CommentedCommand, actor: Actor) -> IncidentModel:
         """Acknowledge an incident and its alerts: nobody else is called."""

@@ -57,6 +57,8 @@ class StepModel(ResponseModel):
     index: int
     kind: str
     description: str
+    description_ja: str
+    """The same in Japanese, where the runbook's author has written it."""
     targets: list[str]
     acts: bool
     began: datetime
@@ -72,6 +74,7 @@ class StepModel(ResponseModel):
             index=record.index,
             kind=record.kind,
             description=record.plan.description,
+            description_ja=record.plan.text_ja,
             targets=list(record.plan.targets),
             acts=record.acts,
             began=record.intended,
@@ -97,6 +100,8 @@ class RunModel(ResponseModel):
     """Who started it; empty where an alert did."""
     question: str
     """What it asks for, or the step that it waits for; empty otherwise."""
+    question_ja: str
+    """The same in Japanese, where the runbook's author has written it."""
     targets: list[str]
     """What it would act on."""
     approval: str
@@ -122,6 +127,7 @@ class RunModel(ResponseModel):
             ended=run.ended,
             by=run.by,
             question=run.question.description if run.question and run.is_open else "",
+            question_ja=run.question.text_ja if run.question and run.is_open else "",
             targets=list(run.question.targets) if run.question and asks else [],
             approval=run.approval if asks else "",
             expires=run.expires if asks else None,
@@ -141,6 +147,8 @@ class RunbookModel(ResponseModel):
     when: list[str]
     steps: list[str]
     """Its steps: what people do, and the kinds of actions."""
+    steps_ja: list[str]
+    """The same in Japanese, where the runbook's author has written it."""
     held: dict[str, str]
     """Why it does not run although an alert fires, by the fingerprint of that."""
     missing: list[str]
@@ -159,6 +167,7 @@ class RunbookModel(ResponseModel):
             mode=it.guard.mode,
             when=list(it.when),
             steps=[step.text if isinstance(step, TextStep) else step.kind for step in it.steps],
+            steps_ja=[step.localized("ja") if isinstance(step, TextStep) else step.kind for step in it.steps],
             held=dict(held),
             missing=list(report.missing),
             runs=[RunModel.of(run) for run in report.runs],

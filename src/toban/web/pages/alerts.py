@@ -14,7 +14,6 @@ from toban.alerting.rule_engines import RuleEngineName, RuleEnginePair
 from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
 from toban.core.errors import NotFoundError, TobanError
-from toban.core.labels import Labels
 from toban.core.matcher_syntax import parse_matchers
 from toban.core.matchers import Matcher, MatchOperator, matches_all
 from toban.core.ports import Clock, QueryEngine
@@ -27,6 +26,7 @@ from toban.web.pages.charts import ThresholdChart
 from toban.web.pages.forms import FormEndpoint, FormState
 from toban.web.pages.preferences import local_path
 from toban.web.pages.rendering import page
+from toban.web.pages.value_chart import value_chart
 
 STATES: Final = ("all", "firing", "pending", "acknowledged", "suppressed", "resolved")
 """The states to choose from; ``all`` is without what is resolved."""
@@ -38,11 +38,6 @@ LOGS_BEFORE: Final = timedelta(minutes=5)
 
 CHART_BEFORE: Final = timedelta(hours=1)
 """How long before an alert began its chart begins."""
-
-CHART_POINTS: Final = 200
-
-CHART_LIMIT: Final = timedelta(seconds=5)
-"""After so long the page is shown without a chart."""
 
 HISTORY: Final = timedelta(days=30)
 HISTORY_STEP: Final = timedelta(minutes=15)
@@ -159,26 +154,9 @@ class AlertsPages:
 
     async def _chart(self, alert: ExplainedAlert, rule: RuleModel) -> ThresholdChart | None:
         """Return the chart of the value that the alert is about, with its limit."""
-        engine = self._rule_engines[rule.engine].pages
         end = alert.ends or self._clock.now()
         start = alert.starts - max(CHART_BEFORE, (end - alert.starts) / 4)
-        span = milliseconds(end) - milliseconds(start)
-        for comparison in rule.comparisons:
-            try:
-                step = max(15_000, span // CHART_POINTS)
-                result = await engine.range(
-                    comparison.left, milliseconds(start), milliseconds(end), step, time_limit=CHART_LIMIT
-                )
-            except TobanError:  # the rule's health on this page has the error
-                return None
-            own = [it for it in result.series if _belongs(it.labels, alert)]
-            if own:
-                limit = float(comparison.limit.series[0].value) if comparison.limit.series else None
-                # Where there is no older sample, the chart begins with the first one.
-                first = moment(int(own[0].times[0]))
-                times, values = own[0].times.tolist(), own[0].values.tolist()
-                return ThresholdChart.of(times, values, limit, min(max(start, first), alert.starts), end, alert.starts)
-        return None
+        return await value_chart(self._rule_engines, rule, alert.labels, start, end, alert.starts)
 
     async def _occurrences(self, alert: ExplainedAlert) -> Sequence[Occurrence]:
         """Return when the alert fired before and ended, newest first."""
@@ -194,11 +172,6 @@ class AlertsPages:
         runs = list(result.series[0].runs(step)) if result.series else []
         ended = [Occurrence(moment(first - step), moment(last)) for first, last in runs if last < end]
         return ended[::-1][:20]
-
-
-def _belongs(labels: Labels, alert: AlertModel) -> bool:
-    """Tell whether a series is the one that an alert is about: its labels are among the alert's."""
-    return all(alert.labels.get(name) == value for name, value in labels.items() if name != "__name__")
 
 
 def _has_state(alert: AlertModel, state: str) -> bool:

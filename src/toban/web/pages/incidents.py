@@ -10,6 +10,8 @@ from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import NotFoundError
 from toban.incidents.incident import EntryKind, IncidentState
+from toban.reports.mail import as_page
+from toban.reports.rendering import as_markdown
 from toban.web.api.api_endpoint import RequestModel
 from toban.web.api.incident_models import (
     ActionItemRequest,
@@ -30,6 +32,7 @@ from toban.web.api.incident_models import (
 from toban.web.api.incidents import IncidentsApi
 from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.forms import Fields, FormEndpoint, FormState
+from toban.web.pages.incident_charts import IncidentChartReader
 from toban.web.pages.rendering import language_of, page
 
 SNOOZES: Final = ("15m", "30m", "1h", "2h", "4h", "8h", "1d")
@@ -47,8 +50,9 @@ Q = TypeVar("Q", bound=RequestModel)
 class IncidentsPages:
     """Shows incidents, and forwards commands on them."""
 
-    def __init__(self, api: IncidentsApi) -> None:
+    def __init__(self, api: IncidentsApi, charts: IncidentChartReader) -> None:
         self._api = api
+        self._charts = charts
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -118,6 +122,7 @@ class IncidentsPages:
             "incident.html",
             form.status if form else 200,
             it=incident,
+            charts=await self._charts.of(incident, actor(request)),
             people=[(name, policy.name_of(name)) for name in policy.on_call.people],
             snoozes=SNOOZES,
             entries=[entry for entry in reversed(incident.timeline) if entry.kind not in ROUTINE],
@@ -126,16 +131,19 @@ class IncidentsPages:
         )
 
     async def report(self, request: Request) -> Response:
-        """Return the report of an incident as Markdown, to be saved."""
+        """Return the report of an incident, to be saved: as Markdown, or as HTML with `?format=html`."""
         number = request.path_params["number"]
         try:
             if not (number.isdigit() and len(number) <= 15):
                 raise NotFoundError(number)
-            text = await self._api.markdown(int(number), language_of(request))
+            content = await self._api.report_content(int(number), language_of(request))
         except NotFoundError:
             return page(request, "not_found.html", 404)
-        headers = {"content-disposition": f'attachment; filename="incident-{number}.md"', "cache-control": "no-store"}
-        return PlainTextResponse(text, headers=headers, media_type="text/markdown")
+        is_html = request.query_params.get("format") == "html"
+        name = f"incident-{number}.{'html' if is_html else 'md'}"
+        headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+        text = as_page(content) if is_html else as_markdown(content)
+        return PlainTextResponse(text, headers=headers, media_type="text/html" if is_html else "text/markdown")
 
     async def _refused(self, request: Request, form: FormState) -> Response:
         """Show the incident whose command was refused."""

@@ -22,7 +22,7 @@ from toban.web.endpoint import actor, permissions, principal
 from toban.web.live_updates import live_state
 from toban.web.pages.i18n import texts
 from toban.web.pages.preferences import THEMES, Preferences
-from toban.web.pages.translations import translate
+from toban.web.pages.translations import translate, translate_runbook
 from toban.web.static_files import address
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _environment() -> "Environment":
     found.filters["amount"] = pass_context(_amount)
     found.filters["localized"] = pass_context(_localized)
     found.filters["translated"] = pass_context(_translated)
+    found.filters["of_runbook"] = pass_context(_of_runbook)
     found.filters["web_link"] = _web_link
     found.globals["sparkline"] = sparkline
     found.globals["rectangles"] = rectangles
@@ -125,6 +126,11 @@ def _amount(context: "Context", value: float | None, currency: str = "") -> str:
 def _translated(context: "Context", text: str) -> str:
     """Show what a command or the notification pipeline says, in the reader's language."""
     return translate(text, context["preferences"].language)
+
+
+def _of_runbook(context: "Context", text: str) -> str:
+    """Show what a runbook says, in the reader's language."""
+    return translate_runbook(text, context["preferences"].language)
 
 
 def _localized(context: "Context", annotations: Mapping[str, str], name: str) -> str:

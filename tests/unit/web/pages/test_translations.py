@@ -10,12 +10,13 @@ import pytest
 import toban
 from tests.timelines import Timeline
 from toban.core.ports import RetentionReport
+from toban.core.sentences import SENTENCE
 from toban.maintenance import vendure_checks
 from toban.maintenance.tasks.metrics_retention import describe
 from toban.maintenance.vendure_checks import Check
 from toban.review.proposals import ENGINES
 from toban.web.pages.i18n import texts
-from toban.web.pages.translations import SENTENCE, translate
+from toban.web.pages.translations import translate
 
 COMMANDS = (
     "notify/silence_commands.py",

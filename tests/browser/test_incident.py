@@ -1,0 +1,99 @@
+"""The page of an incident: orders against what is usual, what its alerts measure, and its report."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import DESK, PHONE, Visitor
+from tests.browser.shop_history import write_history
+from tests.browser.test_pages import RULES
+from tests.program import Program, eventually, toban
+
+CONFIGURATION = """
+channels:
+  ops: {kind: webhook, url: "http://127.0.0.1:9/hook"}
+on_call:
+  people:
+    hana: {name: 花, channels: [ops]}
+alerting:
+  rules: [slow.yaml]
+"""
+RULE = """
+groups:
+  - name: storefront
+    interval: 1s
+    rules:
+      - alert: storefront_slow
+        expr: last_over_time(probe_duration_seconds[2h]) > 0.1
+        labels: {severity: critical, priority: P1}
+        annotations: {summary: The storefront is slow, summary_ja: ストアフロントが遅い}
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Run toban with an incident about a value with a history."""
+    folder: Path = tmp_path_factory.mktemp("incident")
+    (folder / "toban.yaml").write_text(CONFIGURATION, encoding="utf-8")
+    (folder / "slow.yaml").write_text(RULE, encoding="utf-8")
+    write_history(folder / "history.om", datetime.now(UTC))
+    with toban(folder / "data", TZ="UTC") as program:
+        program.until("is on duty")
+        imported = program.run("import", str(folder / "history.om"))
+        assert imported.returncode == 0, imported.stderr
+        found = eventually(
+            lambda: program.json("/api/incidents")["incidents"],
+            lambda it: any("storefront" in one["title"].lower() for one in it),
+        )
+        number = next(it["id"] for it in found if "storefront" in it["title"].lower())
+        program.number = number
+        for arguments in (("summary", "The CDN was slow."), ("action", "Ask the CDN", "--owner", "hana")):
+            done = program.run("incidents", arguments[0], str(number), *arguments[1:])
+            assert done.returncode == 0, done.stderr
+        yield program
+
+
+@pytest.mark.parametrize(
+    ("language", "dark", "phone"),
+    [("en", False, False), ("ja", True, False), ("ja", False, True), ("en", True, True)],
+    ids=["desk", "desk-dark", "phone", "phone-dark"],
+)
+def test_the_page_of_an_incident_shows_its_charts_in_each_language_and_theme(browser, shop, language, dark, phone):
+    visitor = Visitor(browser, shop.url, language=language, dark=dark, phone=phone)
+    page = visitor.open(f"/incidents/{shop.number}")
+    assert page.viewport_size == (PHONE if phone else DESK)
+    page.locator("svg.day .during").wait_for()
+    assert page.locator("svg.day .band").count() == 1
+    assert page.locator(".threshold .limit").count() == 1
+    assert page.locator('.threshold a[href^="/explore?"]').count() == 1
+    page.locator("#orders-table summary").click()
+    assert page.locator("#orders-table tbody tr").count() > 3
+    assert Axe().run(page, options=RULES).violations_count == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.complaints == []
+    visitor.picture(f"incident-{language}-{'dark' if dark else 'light'}-{'phone' if phone else 'desk'}")
+    visitor.context.close()
+
+
+def test_the_report_is_saved_as_html_and_printed_by_the_command(browser, shop):
+    visitor = Visitor(browser, shop.url, language="ja", phone=True)
+    page = visitor.open(f"/incidents/{shop.number}")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="HTML で保存").click()
+    assert saved.value.suggested_filename == f"incident-{shop.number}.html"
+    text = Path(saved.value.path()).read_text(encoding="utf-8")
+    assert "The CDN was slow." in text
+    assert "☐ Ask the CDN (花)" in text
+    assert "影響" in text
+    # In a window of its own: here the policy of the console would forbid the styles of the file.
+    visitor.page = visitor.context.new_page()
+    visitor.page.set_content(text)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    visitor.picture("incident-report-ja-phone")
+    visitor.context.close()
+    printed = shop.run("incidents", "report", str(shop.number), "--html")
+    assert printed.stdout.startswith("<!DOCTYPE html>")
+    assert "Ask the CDN" in shop.json("/api/incidents/report", id=str(shop.number))["html"]
