@@ -1,7 +1,7 @@
 """Maintenance tasks against real servers: their tools, and a run without the service around it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -67,3 +67,12 @@ async def cancel_at_first_progress(task: Task, step: Step, tools: TaskTools) -> 
     assert not acting.done(), acting.exception()
     acting.cancel()
     await asyncio.wait([acting])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is met, for 30 seconds at most."""
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen in 30 seconds")

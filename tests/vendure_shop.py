@@ -13,10 +13,11 @@ their own in one PostgreSQL.
 
 import atexit
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 
+import httpx2
 import pytest
 
 from tests import servers
@@ -29,7 +30,7 @@ from toban.demo.shop_processes import ShopProcesses, ShopVariant
 from toban.demo.traffic_model import BUSY, CustomerHabits, plan_visits
 from toban.shop.postgres_programs import wheel_postgres
 
-__all__ = ["SLOW", "ShopProcesses", "ShopVariant", "place_orders", "run_vendure"]
+__all__ = ["SLOW", "ShopProcesses", "ShopVariant", "api_key", "place_orders", "run_vendure"]
 
 SLOW = pytest.mark.timeout(600)
 """For `pytestmark`: time for the first install."""
@@ -60,7 +61,7 @@ def _run_shop(
     environment: Mapping[str, str],
 ) -> Iterator[ShopProcesses]:
     server = postgresql or _postgres()
-    with shop_processes.run_shop(variant, telemetry, postgresql=server, redis=redis, **environment) as shop:
+    with shop_processes.run_shop(variant, telemetry, postgresql=server, redis=redis, **environment) as shop:  # type: ignore[arg-type]  # none is `say`
         yield shop
 
 
@@ -76,3 +77,21 @@ async def place_orders(shop: ShopProcesses, seed: int, orders: int = 50, habits:
     """Run visits until so many orders are placed, and return the ground truth."""
     async with open_shop(shop.shop_api, knows_status=shop.variant.customer_status) as client:
         return await run_visits(client, plan_visits(seed, orders, habits))
+
+
+async def api_key(http: httpx2.AsyncClient, shop: ShopProcesses, permissions: Sequence[str] = ()) -> str:
+    """Make a key for the Admin API, as its staff would: of the role of the shop's owner, or one with permissions."""
+    login = 'mutation { login(username: "superadmin", password: "superadmin") { __typename } }'
+    answered = await http.post(shop.admin_api, json={"query": login})
+    headers = {"authorization": f"Bearer {answered.headers['vendure-auth-token']}"}
+    role = "1"
+    if permissions:
+        named = f'code: "limited-{len(permissions)}", description: "", permissions: [{", ".join(permissions)}]'
+        create = f"mutation {{ createRole(input: {{ {named} }}) {{ id }} }}"
+        created = await http.post(shop.admin_api, json={"query": create}, headers=headers)
+        role = created.json()["data"]["createRole"]["id"]
+    make = """mutation ($role: ID!) {
+      createApiKey(input: {roleIds: [$role], translations: [{languageCode: en, name: "toban"}]}) {
+        ... on CreateApiKeyResult { apiKey } } }"""
+    made = await http.post(shop.admin_api, json={"query": make, "variables": {"role": role}}, headers=headers)
+    return str(made.json()["data"]["createApiKey"]["apiKey"])

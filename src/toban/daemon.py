@@ -40,7 +40,6 @@ from toban.logs.assembly import Logs, open_logs
 from toban.maintenance.service import MaintenanceService
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
-from toban.oncall.policy import personal_channels
 from toban.reload import ReloadService
 from toban.review.recorder import FiringRecorder
 from toban.runbooks.service import RunbookService
@@ -125,7 +124,7 @@ def _open_foundation(
 ) -> Foundation:
     clock, meters = tools.clock, tools.meters
     notifications = NotificationService(
-        policy(settings.notify, settings.channels, personal_channels(settings.on_call)),
+        policy(settings.notify, settings.channels, settings.personal_channels),
         settings.channels,
         state,
         channel_tools(settings.notify, settings.shop.title, tools.http, clock),

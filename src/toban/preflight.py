@@ -10,15 +10,19 @@ from toban.collect import default_collectors
 from toban.collect.preflight import ProbeResult, probe
 from toban.core.clock import SystemClock
 from toban.core.connection_check import ConnectionCheck
-from toban.core.errors import CollectError, DeliveryError
+from toban.core.errors import CollectError, DeliveryError, QueryError
 from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
+from toban.core.query_result import QueryResult
 from toban.core.redaction import redact_url
 from toban.foundation import open_collector_tools, open_http_client
 from toban.health.checks import UnavailableCheck, checks, unreported
 from toban.logs.outside.assembly import OutsideTools, check_outside
 from toban.logs.sink import SinkTools
 from toban.logs.tail.preflight import PatternCheck, check_files
+from toban.maintenance.commands import problem_of
+from toban.maintenance.settings import all_tasks
+from toban.maintenance.task import TaskTools
 from toban.notify.assembly import policy
 from toban.notify.channel import ChannelTools
 from toban.notify.system_notices import channel_test_notification
@@ -150,6 +154,29 @@ def not_sent_outside(settings: Settings) -> str:
         return ""
     levels = ", ".join(f"log_sinks.{sink.name} has level: {sink.level}" for sink in sinks)
     return f"Less severe lines are not sent to logs.outside, and are gone when toban deletes them: {levels}."
+
+
+async def check_programs(settings: Settings) -> list[tuple[str, str]]:
+    """Return what is wrong with the programs that each configured maintenance task runs on this machine, or nothing."""
+    found, clock = list[tuple[str, str]](), SystemClock()
+    async with AsyncExitStack() as stack:
+        given = await open_collector_tools(stack, settings, clock, MetricRegistry())
+        tools = TaskTools(given.http, clock, given.shop, NoSamples(), on_call_zone(settings), settings.data)
+        for task in all_tasks(settings.maintenance):
+            if task.not_configured(settings.shop):
+                continue
+            missing = await problem_of(task.missing_programs(tools))
+            if missing is not None:
+                found.append((task.name, missing))
+    return found
+
+
+class NoSamples:
+    """Stands for toban's own samples, which a check does not open."""
+
+    async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
+        """Refuse. Raises ``QueryError``."""
+        raise QueryError("samples are not read here")
 
 
 async def check_schedule(settings: Settings) -> list[str]:

@@ -39,7 +39,6 @@ from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.maintenance.assembly import Maintenance, open_maintenance
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.maintenance_windows import MaintenanceWindows
-from toban.oncall.policy import personal_channels
 from toban.oncall.service import OnCallService
 from toban.reports.service import ReportService
 from toban.review.assembly import Review, ReviewPorts, open_review
@@ -221,7 +220,11 @@ class GenerationBuilder:
                 lambda: evaluated_rules(alerting.evaluation),
                 ZoneInfo(settings.notify.timezone),
                 replays,
+                incidents.history,
+                settings.source,
+                self._reload,
             ),
+            base.state,
             clock,
             meters,
         )
@@ -342,7 +345,7 @@ class GenerationBuilder:
         settings, base = after.settings, self._foundation
         if before:
             tools = channel_tools(settings.notify, settings.shop.title, after.tools.http, after.tools.clock)
-            rules = policy(settings.notify, settings.channels, personal_channels(settings.on_call))
+            rules = policy(settings.notify, settings.channels, settings.personal_channels)
             await base.notifications.configure(rules, settings.channels, tools)
         await after.incidents.on_call.load()
         await base.incidents.configure(after.incidents.ports)

@@ -32,7 +32,7 @@ from toban.maintenance.assembly import Maintenance
 from toban.maintenance.decisions import Conditions
 from toban.maintenance.executor import MaintenancePorts
 from toban.maintenance.settings import all_tasks
-from toban.maintenance.task import Finding, ReportOrder, TaskTools
+from toban.maintenance.task import Finding, ReportOrder, Severity, StepResult, TaskTools
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.notify.system_notices import notice
@@ -41,9 +41,11 @@ from toban.reports.builder import ReportBuilder, ReportSources
 from toban.reports.service import ReportService
 from toban.review.alert_review import EvaluatedRule
 from toban.review.assembly import Review
+from toban.review.follow_up import FollowUp
 from toban.review.proposal_service import ProposalService
 from toban.review.proposals import Proposal
 from toban.review.recorder import RecorderPorts
+from toban.review.true_incident import TrueIncident
 from toban.runbooks.action import ActionTools
 from toban.runbooks.settings import load_runbooks
 from toban.runbooks.situation import RunbookPorts
@@ -138,7 +140,7 @@ def maintenance_ports(
     silences: SilenceCommands,
     doubts: Callable[[], str],
     send_report: Callable[[ReportOrder], Awaitable[str]],
-    review_thresholds: Callable[[Callable[[str], None]], Awaitable[Sequence[Finding]]],
+    review_thresholds: Callable[[Callable[[str], None]], Awaitable[StepResult]],
 ) -> MaintenancePorts:
     """Return what maintenance uses under some settings; it heeds the stop switch of runbooks."""
     clock = tools.clock
@@ -207,18 +209,38 @@ def open_reports(
     )
 
 
-async def review_thresholds(proposals: ProposalService, tell: Callable[[str], None]) -> Sequence[Finding]:
-    """Look for better limits of all rules, and return what is proposed. Raises like ``ProposalService.review``."""
-    return [_as_finding(it) for it in await proposals.review(MAINTENANCE, tell)]
+async def review_thresholds(proposals: ProposalService, tell: Callable[[str], None]) -> StepResult:
+    """Look for better limits of all rules, and return what is found. Raises like ``ProposalService.review``."""
+    run = await proposals.review(MAINTENANCE, tell)
+    limits = {it.id: it for it in await proposals.applied()}
+    found = [
+        *(_as_finding(it) for it in run.proposals),
+        *(_missing(limits[it.applied].rule, it) for it in run.follow_ups if it.missed and it.applied in limits),
+        *(_unnoticed(it) for it in run.unnoticed),
+    ]
+    many = len(run.proposals)
+    return StepResult(f"{many} limits could be better" if many else "no limit could be better", found)
 
 
 def _as_finding(proposal: Proposal) -> Finding:
     override = ", ".join(f"{name}: {value}" for name, value in proposal.override.items())
+    found = len(proposal.judged.found)
     text = (
-        f"{override}: of {proposal.fired} firings in {proposal.days:.0f} days {proposal.saved} would not have been; "
-        f"kept {proposal.found} of {proposal.found} true incidents"
+        f"{override}: of {proposal.fired} firings in {proposal.days:.0f} days {proposal.judged.saved} would not have"
+        f" been; kept {found} of {found} true incidents"
     )
     return Finding(proposal.rule, text, remedy=f"toban review --apply {proposal.rule}")
+
+
+def _missing(rule: str, found: FollowUp) -> Finding:
+    names = ", ".join(it.name for it in found.missed[:5])
+    text = f"the limit that was applied missed what the one before would have found: {names}"
+    return Finding(rule, text, Severity.WARNING, f"remove alerting.overrides.{rule} from toban.yaml")
+
+
+def _unnoticed(incident: TrueIncident) -> Finding:
+    text = f"nothing fired in it ({incident.begins:%Y-%m-%d %H:%M} UTC)"
+    return Finding(incident.name, text, remedy="write a rule that would have found it, or note why not")
 
 
 def deploy_ports(settings: Settings, base: Foundation) -> DeployPorts:
@@ -259,6 +281,7 @@ def evaluated_rules(evaluation: EvaluationService) -> list[EvaluatedRule]:
                     it.rule.for_,
                     group.interval,
                     it.rule.query.text,
+                    group.group.engine.value,
                 )
                 found.append(rule)
     return found

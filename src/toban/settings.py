@@ -25,6 +25,7 @@ from toban.alerting.rule_file import RuleGroup, parse_rule_file
 from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
 from toban.core.config_file import ConfigDocument, ConfigPath, ConfigProblem, expand_variables, parse
+from toban.core.config_source import ConfigSource
 from toban.core.config_types import Duration, Secret, Section, format_duration, readable_error, require_scheme
 from toban.core.connection_urls import libpq_url
 from toban.core.effective_settings import EffectiveSetting, effective_settings
@@ -46,6 +47,7 @@ from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
 from toban.notify.routing import unknown_channels
 from toban.notify.settings import NotifySettings
+from toban.oncall.policy import personal_channels
 from toban.oncall.settings import OnCallSettings, unknown_names
 from toban.promql.engine import LOOKBACK
 from toban.promql.query_limits import QueryLimits
@@ -163,6 +165,22 @@ class Settings(Section):
     status_page: StatusPageSettings = StatusPageSettings()
 
     _origins: Mapping[ConfigPath, str] = PrivateAttr(default_factory=dict)
+    _source: ConfigSource | None = PrivateAttr(default=None)
+
+    @property
+    def source(self) -> ConfigSource | None:
+        """The file that they were read from; None where there is none."""
+        return self._source
+
+    @property
+    def personal_channels(self) -> frozenset[str]:
+        """The channels that escalations of incidents reach; without incidents none belongs to one person alone."""
+        return personal_channels(self.on_call) if self.incidents.enabled else frozenset()
+
+    def from_file(self, source: ConfigSource) -> Self:
+        """Note the file that they were read from."""
+        self._source = source
+        return self
 
     def from_origins(self, origins: Mapping[ConfigPath, str]) -> Self:
         """Note the places that settings come from."""
@@ -209,7 +227,9 @@ def load_settings(path: Path | None, environment: Mapping[str, str], **overrides
         path = Path(CONFIGURATION)
     if path is None:
         return _assemble(ConfigDocument(), environment, "the environment", None, overrides, with_rules=True)
-    return _assemble(parse(read_text(path)), environment, str(path), path.parent, overrides, with_rules=True)
+    text = read_text(path)
+    found = _assemble(parse(text), environment, str(path), path.parent, overrides, with_rules=True)
+    return found.from_file(ConfigSource.of(path, text))
 
 
 def build_settings(

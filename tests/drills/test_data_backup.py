@@ -1,6 +1,7 @@
 """`toban backup` beside a running toban, and `toban restore`: the new toban answers the same questions."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,15 @@ from typing import Any
 from tests.program import Program, eventually, toban
 
 CONFIGURATION = """
+alerting: {rules: ["rules/*.yaml"]}
 collect:
   - {kind: toban, interval: 1s}
   - {kind: host, interval: 1s}
+"""
+RULES = """
+groups:
+  - name: own
+    rules: [{alert: kept_rule, expr: "vector(0) > 1"}]
 """
 
 
@@ -25,8 +32,11 @@ def lines(program: Program) -> list[str]:
 
 
 def test_a_restored_toban_answers_the_same_queries(tmp_path: Path):
-    (tmp_path / "toban.yaml").write_text(CONFIGURATION)
-    configured = ["--config", str(tmp_path / "toban.yaml")]
+    settings = tmp_path / "etc"
+    (settings / "rules").mkdir(parents=True)
+    (settings / "rules" / "a.yaml").write_text(RULES)
+    (settings / "toban.yaml").write_text(CONFIGURATION)
+    configured = ["--config", str(settings / "toban.yaml")]
     with toban(tmp_path / "data", *configured) as program:
         eventually(lambda: program.value('count_over_time(up{job="host"}[1m])'), lambda count: count >= 3)
         entries = "\n".join(json.dumps({"message": f"order A{n} paid", "level": "info"}) for n in range(20))
@@ -47,8 +57,11 @@ def test_a_restored_toban_answers_the_same_queries(tmp_path: Path):
         assert program.health()[0] in {200, 503}
         restored = program.run("restore", str(tmp_path / "backup"), "--data", str(tmp_path / "new"))
         assert restored.returncode == 0, restored.stderr
-        assert f"The configuration of then is {tmp_path}/backup/settings/toban.yaml." in restored.stdout
-    with toban(tmp_path / "new", *configured) as program:
+        kept = ["--config", f"{tmp_path}/backup/settings/toban.yaml"]
+        assert f"toban up --data {tmp_path}/new {' '.join(kept)}` starts toban with it." in restored.stdout
+    shutil.rmtree(settings)
+    with toban(tmp_path / "new", *kept) as program:
+        assert "kept_rule" in program.get("/api/v1/rules")[1]
         assert samples(program, at) == before
         assert lines(program) == written
         assert program.json("/api/silences") == silences

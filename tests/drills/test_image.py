@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,11 @@ class Image:
         lines = re.findall(r"(?m)^ENV (.*)$", self.dockerfile)
         return dict(pair.split("=", 1) for line in lines for pair in line.split())
 
+    @property
+    def extras(self) -> list[str]:
+        """The extras that it installs."""
+        return re.findall(r"--extra (\w+)", self.dockerfile)
+
     def build(self, settings: str) -> None:
         """Install the programs, and the file that `[[files]]` of fly.toml adds."""
         for name in ("usr", "dev", "proc", "etc/toban", "data", "tmp"):
@@ -74,6 +80,9 @@ class Image:
         install = [uv, "pip", "install", "--quiet", "-p", venv]
         build = ["--build-constraints", ROOT / "requirements-dev.lock", "--require-build-hashes"]
         subprocess.run([*install, "--require-hashes", "-r", ROOT / "requirements.lock"], check=True)
+        extras = [word for it in self.extras for word in ("--extra", it)]
+        constraints = ["--constraints", ROOT / "requirements-dev.lock"]
+        subprocess.run([*install, *constraints, "-r", ROOT / "pyproject.toml", *extras], check=True)
         subprocess.run([*install, "--no-deps", *build, ROOT], check=True)
         subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", venv / "lib"], check=True)
         for script in (venv / "bin").iterdir():
@@ -111,11 +120,16 @@ def members() -> list[int]:
 
 def value(expression: str) -> float:
     """Query the running toban over IPv6, and return the only value."""
-    url = f"http://[::1]:9119/api/v1/query?query={urllib.request.quote(expression)}"
-    request = urllib.request.Request(url, headers={"authorization": f"Bearer {TOKEN}"})
-    with urllib.request.urlopen(request, timeout=20) as response:
-        (one,) = json.load(response)["data"]["result"]
+    (one,) = exchange(f"/api/v1/query?query={urllib.request.quote(expression)}")["data"]["result"]
     return float(one["value"][1])
+
+
+def exchange(path: str, body: bytes | None = None) -> Any:
+    """Get a JSON response of the running toban, or post some JSON to it."""
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+    request = urllib.request.Request(f"http://[::1]:9119{path}", body, headers)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
 
 
 @pytest.mark.soak
@@ -132,6 +146,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         deployed = (ROOT / "deploy" / "fly.toban.yaml").read_text(encoding="utf-8")
         settings = deployed.replace("http://shop.internal:3000/shop-api", shop.shop_api)
         settings = settings.replace('  redis: "${REDIS_URL}"\n', "")
+        settings = settings.replace("shop:\n", "shop:\n  backups: {path: /data/backups}\n", 1)
         settings = settings.replace("https://shop.example/", f"{shop.url}/health")
         secrets = {"TOBAN_TOKEN": TOKEN, "DATABASE_URL": shop.database_url}
         images = [Image(tmp_path / name) for name in ("first", "second")]
@@ -139,6 +154,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         images[1].build(settings)
         process = images[0].start(log, **secrets)
         eventually(lambda: value('up{job="vendure"}'))
+        proved = [run_task(name) for name in ("backup", "restore_drill")]
         began, rounds = time.monotonic(), 0
         while time.monotonic() - began < MINUTES * 60:
             rounds += 1
@@ -167,11 +183,20 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         assert process.wait(60) == 0
     print(f"\n{MINUTES} minutes, {len(ground_truth.orders)} orders, {queries:.0f} requests in the last hour;")
     print(f"resident {rss / 2**20:.0f} MB, with the files' cache {most / 2**20:.0f} of {MEMORY >> 20} MB at most")
+    assert proved == ["succeeded", "succeeded"]
     assert uid == "9119"
     assert missed == 0
     assert again == len(ground_truth.orders)
     assert before > MINUTES * 60 / 15 * 0.95
     assert rss < 0.8 * MEMORY
+
+
+def run_task(name: str) -> str:
+    """Run a maintenance task of the running toban; return its state when it has ended."""
+    run = exchange("/api/maintenance/start", json.dumps({"task": name, "dry": False}).encode())
+    ended = eventually(lambda: exchange(f"/api/maintenance/run?id={run['id']}"), lambda it: it["ended"])
+    print(ended["text"])
+    return str(ended["state"])
 
 
 def user() -> str:

@@ -1,4 +1,4 @@
-"""Maintenance by the whole program: run by hand, shown as JSON, killed in the middle, and clean afterwards."""
+"""Maintenance by the whole program: run by hand, shown as JSON."""
 
 import asyncio
 import gzip
@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,10 @@ from tests.program import Program, eventually, toban
 from tests.vendure import Vendure, vendure
 from toban.shop.redis import ShopRedis
 
-SESSIONS = 10_000
-"""They take some seconds, 1,000 at a time: time enough to be killed in."""
-
 
 @pytest.fixture
 def shop() -> Iterator[Vendure]:
     with servers.postgres() as server, vendure(server) as found:
-        found.execute(
-            """INSERT INTO session (token, expires, invalidated, type)
-               SELECT 'old' || n, (now() AT TIME ZONE 'UTC') - interval '9 days', false, 'AnonymousSession'
-               FROM generate_series(1, %s) n""",
-            [SESSIONS],
-        )
-        found.execute(
-            """INSERT INTO session (token, expires, invalidated, type)
-               VALUES ('fresh', (now() AT TIME ZONE 'UTC') + interval '9 days', false, 'AnonymousSession')"""
-        )
         yield found
 
 
@@ -83,10 +69,6 @@ def run(program: Program, task: str, *options: str) -> dict[str, Any]:
     return found
 
 
-def left(shop: Vendure) -> int:
-    return int(shop.execute("SELECT count(*) FROM session")[0][0])
-
-
 async def keys(redis: servers.Server, *command: str) -> Any:
     async with ShopRedis(SecretStr(f"redis://127.0.0.1:{redis.port}/0")) as client:
         return await client.execute(*command)
@@ -117,30 +99,3 @@ def test_tasks_run_by_hand_and_show_what_they_did(
         assert "shop.admin_api and shop.admin_api_key are not set" in shown.stdout
         ended = 'toban_maintenance_runs_total{task="redis_tidy", outcome="succeeded"}'
         eventually(lambda: program.value(ended), lambda it: it == 1)
-
-
-def test_a_run_that_was_killed_is_interrupted_and_the_next_one_ends_its_work(
-    tmp_path: Path, configuration: Path, shop: Vendure
-) -> None:
-    data = tmp_path / "data"
-    with ThreadPoolExecutor(1) as pool:
-        with toban(data, "--config", str(configuration)) as program:
-            assert program.url
-            following = pool.submit(program.run, "maintenance", "run", "prune_sessions", "--json")
-            eventually(lambda: left(shop), lambda it: it < SESSIONS - 1_000)
-            program.kill()
-            assert following.result().returncode != 0
-        between = left(shop)
-        assert 1 < between < SESSIONS
-        with toban(data, "--config", str(configuration)) as program:
-            assert program.url
-            found = eventually(
-                lambda: json.loads(program.run("maintenance", "show", "prune_sessions", "--json").stdout)["runs"][0],
-                lambda it: it["state"] != "running",
-            )
-            assert found["state"] == "interrupted"
-            assert "may be half done" in found["text"]
-            assert left(shop) == between  # nothing goes on by itself
-            ended = run(program, "prune_sessions")
-            assert ended["state"] == "succeeded"
-            assert left(shop) == 1

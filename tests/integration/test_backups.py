@@ -20,6 +20,8 @@ from tests import servers
 from tests.fakes import FakeClock
 from tests.integration.backup_tools import failure, fill, run, tools_with
 from tests.needs import need
+from tests.program import TOBAN
+from tests.program import run as run_command
 from tests.vendure import Vendure, vendure
 from toban.maintenance.backups import folder_place
 from toban.maintenance.backups.archive import archive_name
@@ -28,6 +30,8 @@ from toban.maintenance.task import Mode, StepContext
 from toban.maintenance.tasks.backup import KEPT, SIZE, Backup
 from toban.maintenance.tasks.backup_check import LEAST, NEWEST, PROBLEMS, UNREADABLE, BackupCheck
 from toban.maintenance.tasks.backup_check import SIZE as CHECKED_SIZE
+from toban.preflight import check_programs
+from toban.settings import build_settings
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -190,7 +194,7 @@ async def test_what_a_killed_backup_has_left_is_removed_and_nothing_else(tmp_pat
     for name in (".shop-20260101T000000Z.dump.unfinished", ".other-1.unfinished", "shop-notes.txt"):
         (folder / name).write_text("x")
     tools = tools_with(tmp_path)
-    assert await Backup().clean(tools) == "removed 1 unfinished backups"
+    assert await Backup().clean(tools) == "removed 1 unfinished backup"
     assert archives(tmp_path) == [".other-1.unfinished", "shop-notes.txt"]
     assert await Backup().clean(tools) == ""
 
@@ -376,3 +380,47 @@ async def test_a_backup_is_not_configured_without_a_place(tmp_path: Path):
     bare = settings.model_copy(update={"backups": None})
     assert Backup().not_configured(bare) == "shop.backups is not set: there is no place for backups"
     assert BackupCheck().not_configured(bare) == "shop.backups is not set: there is no place for backups"
+
+
+@pytest.mark.parametrize("kind", ["backup", "restore_drill", "backup_check"])
+async def test_check_compares_programs_with_the_server_in_the_words_of_the_task(
+    server: servers.Postgres, shop: Vendure, tmp_path: Path, kind: str
+):
+    old = need("PostgreSQL 15", servers.postgres_programs().get(15))
+    url = server.address(shop.name)
+    program = "pg_dump" if kind == "backup" else "pg_restore"
+    said = {}
+    for pg_bin in (None, old, tmp_path):
+        given = {"database": url, "backups": {"path": str(tmp_path / "backups")}}
+        content = {"shop": {**given, **({"pg_bin": str(pg_bin)} if pg_bin else {})}}
+        said[pg_bin] = dict(await check_programs(build_settings(content, {}, "a test")))
+        assert set(said[pg_bin]) == {"backup", "restore_drill", "backup_check"}
+    assert said[None][kind] == ""
+    assert said[old][kind] == (
+        f"{program} has version 15, which is older than the server (18): "
+        "install postgresql-client-18 and set shop.pg_bin to its folder, like /usr/lib/postgresql/18/bin"
+    )
+    assert said[tmp_path][kind].startswith(f"there is no {program} in {tmp_path}: install postgresql-client")
+    tools = tools_with(tmp_path, url, pg_bin=old)
+    if kind == "backup":
+        assert await Backup().missing(tools) == said[old][kind]
+
+
+async def test_check_says_nothing_of_programs_that_no_task_needs_and_names_a_database_that_is_down(tmp_path: Path):
+    assert (
+        await check_programs(build_settings({"shop": {"database": "postgresql://x@127.0.0.1:1/x"}}, {}, "a test")) == []
+    )
+    content = {"shop": {"database": "postgresql://x@127.0.0.1:1/x", "backups": {"path": str(tmp_path)}}}
+    found = dict(await check_programs(build_settings(content, {}, "a test")))
+    assert found["backup"].startswith("PostgreSQL: connection failed")
+
+
+def test_the_command_check_shows_what_is_wrong_with_programs(server: servers.Postgres, shop: Vendure, tmp_path: Path):
+    backups = {"path": str(tmp_path / "backups")}
+    content = {"shop": {"database": server.address(shop.name), "pg_bin": str(tmp_path), "backups": backups}}
+    (tmp_path / "toban.yaml").write_text(json.dumps(content))
+    environment = {"TOBAN_DATA": str(tmp_path / "data"), "PATH": os.environ["PATH"]}
+    done = run_command([*TOBAN, "check", "--config", str(tmp_path / "toban.yaml")], environment, tmp_path)
+    assert done.returncode == 1
+    shown = done.stdout.split("Programs of maintenance tasks:\n")[1]
+    assert f"backup         there is no pg_dump in {tmp_path}: install postgresql-client" in shown

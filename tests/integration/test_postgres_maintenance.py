@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests import servers
-from tests.maintenance_tools import act, names, perform, tools_for
+from tests.maintenance_tools import act, names, perform, tools_for, until
 from toban.core.errors import ActionError
 from toban.maintenance.run import StepOutcome
 from toban.maintenance.task import Step, StepContext, TaskTools
@@ -62,14 +62,6 @@ def tools_as(address: str, role: str, folder: Path) -> TaskTools:
     info = psycopg.conninfo.conninfo_to_dict(role_address(address, role))
     url = f"postgresql://{info['user']}:{info['password']}@{info['host']}:{info['port']}/{info['dbname']}"
     return tools_for(ShopConnections(settings=ShopSettings(database_admin=SecretStr(url))), folder)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen in ten seconds")
 
 
 @pytest.fixture

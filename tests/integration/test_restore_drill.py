@@ -341,19 +341,33 @@ async def test_nothing_but_a_database_of_a_drill_can_be_dropped(server: servers.
 
 
 async def test_what_killed_drills_have_left_is_swept(other: servers.Postgres, tools: TaskTools, scratch: Path):
-    old = drill_database.drill_name(datetime.now(UTC) - timedelta(hours=30))
-    new = drill_database.drill_name(datetime.now(UTC) - timedelta(hours=2))
-    other.execute(f"CREATE DATABASE {old}", f"CREATE DATABASE {new}", "CREATE DATABASE toban_drill_notes")
-    for name in (f"{new}_{2**22 + 1}", f"{new}_{os.getpid()}", "toban_drill_notes"):
+    now = datetime.now(UTC)
+    old, foreign, ours = (drill_database.drill_name(now - timedelta(hours=it)) for it in (30, 2, 2))
+    for name in (old, foreign, ours, "toban_drill_notes"):
+        other.execute(f"CREATE DATABASE {name}")
+    for name in (ours, "toban_drill_notes"):
         make_folder(scratch / "scratch" / name)
     task = drill(scratch, server=SecretStr(other.address()))
     try:
-        assert await task.clean(tools) == f"removed what interrupted drills have left: {new}_{2**22 + 1}, {old}"
-        left = {it for (it,) in other.query("SELECT datname FROM pg_database WHERE datname LIKE 'toban_drill%'")}
-        assert left == {new, "toban_drill_notes"}
-        assert file_names(scratch / "scratch") == sorted([f"{new}_{os.getpid()}", "toban_drill_notes"])
+        async with drill_server.drill_folder(scratch / "scratch", drill_database.drill_name(now)) as running:
+            left = f"folder {ours}, database {ours}, database {old}"
+            said = await task.clean(tools)
+            assert sorted(said.split(": ")[1].split(", ")) == sorted(left.split(", "))
+            assert file_names(scratch / "scratch") == sorted([running.name, "toban_drill_notes"])
+        found = {it for (it,) in other.query("SELECT datname FROM pg_database WHERE datname LIKE 'toban_drill%'")}
+        # What another machine's toban has made within a day may be its running drill.
+        assert found == {foreign, "toban_drill_notes"}
+        assert await task.clean(tools) == ""
     finally:
-        other.execute(f"DROP DATABASE {new}", "DROP DATABASE toban_drill_notes")
+        other.execute(f"DROP DATABASE {foreign}", "DROP DATABASE toban_drill_notes")
+
+
+async def test_the_folder_of_a_socket_is_swept_too(tools: TaskTools, scratch: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(drill_server, "socket_parent", lambda: scratch)
+    name = drill_database.drill_name(datetime.now(UTC))
+    make_folder(scratch / name)
+    assert await drill(scratch).clean(tools) == f"removed what interrupted drills have left: folder {name}"
+    assert file_names(scratch) == []
 
 
 async def test_a_drill_that_is_cancelled_leaves_no_server_and_no_folder(tools: TaskTools, scratch: Path):

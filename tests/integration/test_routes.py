@@ -114,6 +114,8 @@ LOG_LINES = {
 }
 CONFIGURING = {"/-/reload", "/api/quarantine/forget"}
 ADMIN = {
+    "/api/review/apply",
+    "/review/act/apply",
     "/users",
     "/users/add",
     "/users/disable",

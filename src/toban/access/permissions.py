@@ -21,7 +21,7 @@ class Permission(StrEnum):
     CONFIGURE = "configure"
     """Reloading the settings, longer silences, and deleting rows of state that can't be read."""
     ADMIN = "admin"
-    """Changing who may use toban: users, their sessions, API tokens."""
+    """Changing who may use toban (users, their sessions, API tokens), and the limits of rules in its configuration."""
 
 
 class Role(StrEnum):

@@ -136,3 +136,8 @@ def _duration(value: float) -> str:
         if len(parts) == 2:
             break
     return sign + " ".join(part for part in parts if part)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, whose plural ends with s: `1 step`, `1,200 steps`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

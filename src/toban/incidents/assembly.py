@@ -13,6 +13,7 @@ from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.incidents.settings import IncidentSettings
+from toban.incidents.true_incidents import TrueIncidents
 from toban.oncall.commands import OnCallCommands
 from toban.oncall.duty import AlwaysOnDuty, Duty
 from toban.oncall.service import OnCallService
@@ -34,6 +35,7 @@ class Incidents:
     on_call_commands: OnCallCommands
     impact: ImpactUpdater
     duty: DutyReport
+    history: TrueIncidents
     shift_notices: ShiftNotices
 
     @property
@@ -81,8 +83,6 @@ def open_incidents(
     auditor = IncidentAuditor(service, state, clock, meters)
     on_call_commands = OnCallCommands(on_call, lambda: service.policy, queue, state, clock, service.decided)
     impact = ImpactUpdater(service, estimate, state, clock, meters)
-    duty = DutyReport(on_call, lambda: service.policy, state)
-    commands = IncidentCommands(service, state, clock)
     notices = ShiftNotices(
         on_call,
         lambda: service.policy,
@@ -92,4 +92,15 @@ def open_incidents(
         clock,
         meters,
     )
-    return Incidents(service, commands, ports, auditor, on_call, on_call_commands, impact, duty, notices)
+    return Incidents(
+        service,
+        IncidentCommands(service, state, clock),
+        ports,
+        auditor,
+        on_call,
+        on_call_commands,
+        impact,
+        DutyReport(on_call, lambda: service.policy, state),
+        TrueIncidents(state),
+        notices,
+    )

@@ -51,7 +51,7 @@ class DutyReport:
             overrides = [it.override for it in schedule_repository.overrides(connection, begin) if not it.is_open]
             schedule = replace(self._on_call.schedule, overrides=tuple(overrides))
             return (
-                repository.entries_between(connection, begin, end, COUNTED),
+                [it for it in repository.timelines_between(connection, begin, end, COUNTED) if begin <= it.at < end],
                 repository.incidents_between(connection, begin, end),
                 schedule.shifts(begin, end) if self._on_call.settings.layers else (),
             )

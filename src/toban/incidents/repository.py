@@ -1,6 +1,6 @@
 """Tables of incidents: the incidents, their timelines, and the alerts that have not opened one yet."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -116,8 +116,8 @@ def timeline(connection: Connection, number: int, limit: int = 1_000) -> list[Ti
     return readable_rows(connection, TIMELINE, connection.execute(query), _entry)[::-1]
 
 
-def entries_between(
-    connection: Connection, since: datetime, until: datetime, kinds: Sequence[EntryKind], limit: int = 10_000
+def timelines_between(
+    connection: Connection, since: datetime, until: datetime, kinds: Iterable[EntryKind], limit: int = 10_000
 ) -> list[TimelineEntry]:
     """Return the newest entries of some kinds of the incidents that were open at some time between two times."""
     was_open = (INCIDENTS.c.opened < until) & or_(INCIDENTS.c.resolved.is_(None), INCIDENTS.c.resolved >= since)
@@ -125,7 +125,6 @@ def entries_between(
         select(TIMELINE)
         .where(TIMELINE.c.incident.in_(select(INCIDENTS.c.id).where(was_open)))
         .where(TIMELINE.c.kind.in_([it.value for it in kinds]))
-        .where(TIMELINE.c.at >= since, TIMELINE.c.at < until)
         .order_by(TIMELINE.c.id.desc())
         .limit(limit)
     )

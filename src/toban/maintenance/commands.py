@@ -1,10 +1,10 @@
 """Commands on maintenance: list tasks and runs, start one, end one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,6 +20,8 @@ from toban.maintenance.task import Task
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
+
+T = TypeVar("T", str, str | None)
 
 LISTED: Final = 30
 MISSING_SECONDS: Final = 20
@@ -39,6 +41,17 @@ class TaskReport:
     next: datetime | None
     held: str
     runs: Sequence[MaintenanceRun]
+
+
+async def problem_of(missing: Awaitable[T]) -> T | str:
+    """Return what a task lacks; also that what it works on can't be reached."""
+    try:
+        async with asyncio.timeout(MISSING_SECONDS):
+            return await missing
+    except TobanError as error:
+        return str(error)
+    except TimeoutError:
+        return f"what it works on did not answer within {MISSING_SECONDS} seconds"
 
 
 class MaintenanceCommands:
@@ -84,13 +97,7 @@ class MaintenanceCommands:
         task = self._task(name)
         if problem := self._service.not_configured(task):
             return problem
-        try:
-            async with asyncio.timeout(MISSING_SECONDS):
-                return await task.missing(self._service.ports.tools)
-        except TobanError as error:
-            return str(error)  # what it works on can't be reached
-        except TimeoutError:
-            return f"what it works on did not answer within {MISSING_SECONDS} seconds"
+        return await problem_of(task.missing(self._service.ports.tools))
 
     async def run(self, number: int) -> MaintenanceRun:
         """Return one run. Raises ``NotFoundError``, ``StateError``."""

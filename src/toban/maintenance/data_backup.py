@@ -17,18 +17,22 @@ import toban
 from toban.core.child_process import is_running
 from toban.core.errors import TobanError
 from toban.core.paths import OWN_FILES, SOCKET
+from toban.maintenance.named_files import NamedFile, NamedFiles
 from toban.tsdb.corruption import fsync_folder
 
 MANIFEST: Final = "manifest.json"
 DATA: Final = "data"
 """The folder within a backup with what was in the data folder."""
 SETTINGS: Final = "settings"
-"""The folder within a backup with the configuration."""
+"""The folder within a backup with the configuration, and what it names relative to itself."""
+ELSEWHERE: Final = "elsewhere"
+"""The folder within a backup with other files that the configuration names, under their whole paths."""
 DATABASE: Final = ".db"
 SKIPPED: Final = (SOCKET, "toban.lock", "lock", "*-wal", "*-shm", "*-journal", "*.tmp", "*.saving", "lost+found")
 """What belongs to a process that runs, and not to its data. A WAL is part of its database."""
 MAX_MANIFEST: Final = 64 * 2**20
 MAX_FILES: Final = 200_000
+MAX_NAMED: Final = 2_000
 PIECE: Final = 2**20
 NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -42,9 +46,16 @@ def _inside(path: str) -> str:
 class BackupFile(BaseModel):
     """A file of a backup: its path within it, its size, its checksum."""
 
-    path: Annotated[str, Field(max_length=1_000), AfterValidator(_inside)]
+    path: Annotated[str, Field(max_length=5_000), AfterValidator(_inside)]
     size: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class NotCopied(BaseModel):
+    """A file that a setting names and that is not in a backup."""
+
+    setting: Annotated[str, Field(max_length=1_000)]
+    path: Annotated[str, Field(max_length=4_096)]
 
 
 class BackupManifest(BaseModel):
@@ -54,6 +65,10 @@ class BackupManifest(BaseModel):
     toban: str
     time: AwareDatetime
     files: Annotated[list[BackupFile], Field(max_length=MAX_FILES)]
+    configuration: Annotated[str, Field(max_length=1_000), AfterValidator(_inside)] = ""
+    """The path of the configuration within it."""
+    secrets: Annotated[list[NotCopied], Field(max_length=MAX_NAMED)] = []
+    """Files with secrets that the configuration names: they are not in it."""
 
     @property
     def size(self) -> int:
@@ -75,9 +90,15 @@ class BackupManifest(BaseModel):
             raise TobanError(f"{folder / MANIFEST} is damaged: use another backup") from error
 
 
-def back_up(data: Path, folder: Path, settings: Path | None, sealed: Sequence[str]) -> BackupManifest:
+def back_up(
+    data: Path,
+    folder: Path,
+    settings: Path | None,
+    sealed: Sequence[str],
+    named: NamedFiles = NamedFiles(),  # noqa: B008  # it is frozen
+) -> BackupManifest:
     """
-    Back up a data folder into a new folder, which appears when the backup is complete.
+    Back up a data folder, the configuration and what it names into a new folder, which appears when it is complete.
 
     ``sealed`` are the suffixes of files that never change once they have their name: these are linked where the disk
     is the same. Databases come first: what moves into a sealed file meanwhile is in both then, and counts once.
@@ -94,7 +115,9 @@ def back_up(data: Path, folder: Path, settings: Path | None, sealed: Sequence[st
             _link_sealed(data, unfinished / DATA, sealed)
             if settings:
                 copy_file(settings, unfinished / SETTINGS / settings.name)
-            manifest = _write_manifest(unfinished)
+            for it in named.files:
+                copy_file(it.path, unfinished / _place(it))
+            manifest = _write_manifest(unfinished, settings, named)
             unfinished.rename(folder)  # in place of an empty folder too
             fsync_folder(folder.parent)
         except BaseException:
@@ -129,7 +152,10 @@ def _remove_leftovers(folder: Path) -> None:
     begin = f".{folder.name}.unfinished-"
     for path in folder.parent.glob(".*.unfinished-*") if folder.parent.exists() else ():
         number = path.name.removeprefix(begin)
-        if path.name.startswith(begin) and number.isdigit() and not is_running(int(number)):
+        if not (path.name.startswith(begin) and number.isdigit()):
+            continue
+        # In a container, a process may have the number of the one that was killed.
+        if int(number) == os.getpid() or not is_running(int(number)):
             shutil.rmtree(path)
 
 
@@ -166,10 +192,23 @@ def _link_sealed(data: Path, target: Path, sealed: Sequence[str]) -> None:
                 copy_file(data / name, path, missing_ok=True)
 
 
-def _write_manifest(folder: Path) -> BackupManifest:
+def _place(named: NamedFile) -> Path:
+    """Return where a file that the configuration names is in a backup."""
+    if named.inside:
+        return Path(SETTINGS) / named.inside
+    return Path(ELSEWHERE) / named.path.relative_to(named.path.anchor)
+
+
+def _write_manifest(folder: Path, settings: Path | None, named: NamedFiles) -> BackupManifest:
     paths = sorted(it for it in folder.rglob("*") if it.is_file())
     files = [BackupFile(path=str(it.relative_to(folder)), size=it.stat().st_size, sha256=checksum(it)) for it in paths]
-    manifest = BackupManifest(toban=toban.__version__, time=datetime.now(UTC), files=files)
+    manifest = BackupManifest(
+        toban=toban.__version__,
+        time=datetime.now(UTC),
+        files=files,
+        configuration=f"{SETTINGS}/{settings.name}" if settings else "",
+        secrets=[NotCopied(setting=it.setting, path=str(it.path)) for it in named.secrets],
+    )
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         file.write(manifest.model_dump_json(indent=1) + "\n")
         file.flush()

@@ -3,12 +3,13 @@
 import fcntl
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from toban.core.errors import SettingsError, TobanError
 from toban.core.number_format import format_bytes
-from toban.maintenance.data_backup import DATA, BackupFile, BackupManifest, checksum, copy_file
+from toban.maintenance.data_backup import DATA, ELSEWHERE, BackupFile, BackupManifest, checksum, copy_file
 from toban.tsdb.corruption import fsync_folder
 
 UNFINISHED: Final = "restore.tmp"
@@ -39,6 +40,37 @@ def restore(backup: Path, data: Path) -> BackupManifest:
     except OSError as error:
         raise TobanError(f"{error.filename or data}: {error.strerror or error}") from error
     return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFile:
+    """A file that the configuration names elsewhere: in the backup, and not the same on this machine."""
+
+    path: Path
+    """Where the configuration expects it."""
+    copy: Path
+    """Where it is in the backup."""
+    differs: bool
+    """Whether there is another one."""
+
+
+def files_elsewhere(backup: Path, manifest: BackupManifest) -> list[MissingFile]:
+    """
+    Return the files that must be put where the configuration expects them.
+
+    They are only named: what a backup says must not write outside of the data folder. Raises ``TobanError``.
+    """
+    found = []
+    for it in manifest.files:
+        if it.path.startswith(f"{ELSEWHERE}/"):
+            path = Path("/") / it.path.removeprefix(f"{ELSEWHERE}/")
+            try:
+                is_same = path.is_file() and path.stat().st_size == it.size and checksum(path) == it.sha256
+                if not is_same:
+                    found.append(MissingFile(path, backup / it.path, path.exists()))
+            except OSError as error:
+                raise TobanError(f"{path}: {error.strerror or error}") from error
+    return found
 
 
 def _name(file: BackupFile) -> str:

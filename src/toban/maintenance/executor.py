@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from toban.core.actor import MAINTENANCE
 from toban.core.errors import StateError, TobanError
+from toban.core.number_format import counted
 from toban.core.ports import Clock
 from toban.maintenance import repository
 from toban.maintenance.decisions import Conditions, reason_to_stop
@@ -103,7 +104,7 @@ class Execution:
             await _cancel(body)
             state, text = _outcome(watch)
         if state is not RunState.SUCCEEDED and not self.run.is_dry:
-            await self._clean_up()
+            await clean_up(self._task, self.run, self._ports.tools)
         return await self._end(state, text)
 
     async def _body(self) -> None:
@@ -125,10 +126,10 @@ class Execution:
         await self._do(plan)
         done = sum(it.outcome is StepOutcome.DONE for it in self.run.steps)
         failed = [it for it in self.run.steps if it.outcome is StepOutcome.FAILED]
-        counted = f"{done} of {len(plan.steps)} steps done"
+        how_far = f"{done} of {counted(len(plan.steps), 'step')} done"
         if failed:
-            raise RunEndedError(RunState.FAILED, f"{counted}; {failed[0].name}: {failed[0].text}")
-        text = self.run.steps[0].text if len(steps) == 1 else counted
+            raise RunEndedError(RunState.FAILED, f"{how_far}; {failed[0].name}: {failed[0].text}")
+        text = self.run.steps[0].text if len(steps) == 1 else how_far
         raise RunEndedError(RunState.SUCCEEDED, "; ".join(it for it in (said, text) if it))
 
     async def _do(self, plan: TaskPlan) -> None:
@@ -160,7 +161,9 @@ class Execution:
                 )
             )
             if failures == FAILURES_IN_A_ROW:
-                raise RunEndedError(RunState.FAILED, f"{failures} steps failed one after the other: {result.text}")
+                raise RunEndedError(
+                    RunState.FAILED, f"{counted(failures, 'step')} failed one after the other: {result.text}"
+                )
 
     def _tell(self, text: str) -> None:
         self._progress = text[:200]
@@ -189,14 +192,6 @@ class Execution:
         until = self._clock.now() + self._task.timeout
         comment = f"maintenance: {self._task.name} (run {self.run.id})"
         await self._save(replace(self.run, silence=await self._ports.silence(self._task.mutes, until, comment)))
-
-    async def _clean_up(self) -> None:
-        """Clean up after a run that has ended in the middle; the next run does what this can't."""
-        try:
-            async with asyncio.timeout(CLEAN_SECONDS):
-                await self._task.clean(self._ports.tools)
-        except (TobanError, TimeoutError) as error:
-            log.warning("maintenance not cleaned up", task=self.run.task, run=self.run.id, error=str(error))
 
     async def _end(self, state: RunState, text: str) -> MaintenanceRun:
         if self.run.silence:
@@ -227,6 +222,19 @@ class Execution:
         self._changed()
 
 
+async def clean_up(task: Task, run: MaintenanceRun, tools: TaskTools) -> str:
+    """Clean up after a run that has ended in the middle; return what was there. The next run does what this can't."""
+    try:
+        async with asyncio.timeout(CLEAN_SECONDS):
+            return await task.clean(tools)
+    except TobanError as error:
+        reason = str(error)
+    except TimeoutError:
+        reason = f"it takes longer than {CLEAN_SECONDS} seconds"
+    log.warning("maintenance not cleaned up", task=run.task, run=run.id, error=reason)
+    return f"what it has left is not removed yet: {reason}"
+
+
 async def _cancel(*tasks: asyncio.Future[None]) -> None:
     """Cancel tasks, and wait for their end."""
     for it in tasks:
@@ -249,4 +257,4 @@ def _outcome(ended: asyncio.Future[None]) -> tuple[RunState, str]:
 
 
 def _would(steps: Sequence[StepRecord]) -> str:
-    return f"it would do {len(steps)} steps" if steps else "nothing to do"
+    return f"it would do {counted(len(steps), 'step')}" if steps else "nothing to do"

@@ -14,12 +14,13 @@ from toban.core.actor import MAINTENANCE, Actor
 from toban.core.errors import StateError
 from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
+from toban.core.number_format import counted
 from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import counter, gauge
 from toban.core.wakeup import Wakeup
 from toban.maintenance import repository
 from toban.maintenance.decisions import due, is_dry, reason_to_wait
-from toban.maintenance.executor import Execution, MaintenancePorts
+from toban.maintenance.executor import Execution, MaintenancePorts, clean_up
 from toban.maintenance.run import DONE, FAILURES, MaintenanceRun, RunState
 from toban.maintenance.task import Severity, Task
 from toban.state import audit_log
@@ -223,29 +224,40 @@ class MaintenanceService:
                 meters.set(family, run.figures[family.name], task=run.task)
 
     async def _end_abandoned(self) -> None:
-        """Mark the runs of processes that have ended as interrupted; the next run of the task cleans up."""
-        now = self._clock.now()
-
-        def work(connection: Connection) -> Sequence[MaintenanceRun]:
-            found = []
-            for run in repository.open_runs(connection):
-                mine = run.owner == self._owner
-                dead = self._state.is_exclusive and not mine  # no other process can have this state open
-                if (mine and run.id not in self._running) or (not mine and (dead or run.is_abandoned(now))):
-                    text = f"toban ended while it ran: {_last_step(run)}"
-                    ended = replace(run, renewed=now).finished(RunState.INTERRUPTED, now, text)
-                    repository.save_run(connection, ended)
-                    facts = {"task": run.task, "run": run.id, "outcome": ended.state.value, "text": text[:1000]}
-                    audit_log.record(connection, AuditEntry(now, MAINTENANCE, "ended maintenance", facts))
-                    found.append(ended)
-            return found
-
+        """Mark the runs of processes that have ended as interrupted."""
         async with self._beginning:
-            interrupted = await self._state.transaction(work)
-        for run in interrupted:
-            self._report(run)
+            now, runs = self._clock.now(), await self._state.transaction(repository.open_runs)
+            abandoned = [it for it in runs if self._is_abandoned(it, now)]
+        for run in abandoned:
+            await self._end_interrupted(run)
+
+    def _is_abandoned(self, run: MaintenanceRun, now: datetime) -> bool:
+        if run.owner == self._owner:
+            return run.id not in self._running
+        # With an exclusive state, no other process can have it open.
+        return self._state.is_exclusive or run.is_abandoned(now)
+
+    async def _end_interrupted(self, run: MaintenanceRun) -> None:
+        """Clean up where that must not wait for the next run, which can't begin before this one is marked."""
+        said = f"toban ended while it ran: {_last_step(run)}"
+        task = self.tasks.get(run.task)
+        if task and task.cleans_at_start and not run.is_dry and not self.not_configured(task):
+            cleaned = await clean_up(task, run, self.ports.tools)
+            said = "; ".join(it for it in (said, cleaned) if it)
+        now = self._clock.now()
+        ended = replace(run, renewed=now).finished(RunState.INTERRUPTED, now, said)
+        facts = {"task": run.task, "run": run.id, "outcome": ended.state.value, "text": ended.text[:1000]}
+
+        def work(connection: Connection) -> bool:
+            is_open = repository.save_run(connection, ended)
+            if is_open:
+                audit_log.record(connection, AuditEntry(now, MAINTENANCE, "ended maintenance", facts))
+            return is_open
+
+        if await self._state.transaction(work):
+            self._report(ended)
             self._changed()
-            log.warning("maintenance was interrupted", task=run.task, run=run.id, reason=run.text)
+            log.warning("maintenance was interrupted", task=run.task, run=run.id, reason=ended.text)
 
     async def _start_due(self) -> None:
         now, zone = self._clock.now(), self.ports.tools.zone
@@ -315,4 +327,6 @@ class MaintenanceService:
 
 def _last_step(run: MaintenanceRun) -> str:
     begun = next((it for it in run.steps if it.began and not it.ended), None)
-    return f"{begun.description} may be half done" if begun else f"{run.steps_done} of {len(run.steps)} steps were done"
+    if begun:
+        return f"{begun.description} may be half done"
+    return f"{run.steps_done} of {counted(len(run.steps), 'step')} were done"

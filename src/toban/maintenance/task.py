@@ -142,8 +142,8 @@ class TaskTools:
     """toban's own data folder: for scratch files, under ``maintenance/``."""
     send_report: Callable[[ReportOrder], Awaitable[str]] | None = None
     """Makes a report and sends it; returns a sentence about that. Raises ``ActionError``."""
-    review_thresholds: Callable[[Callable[[str], None]], Awaitable[Sequence[Finding]]] | None = None
-    """Replays rules with other limits, and tells how far it is; returns what it proposes. Raises ``ActionError``."""
+    review_thresholds: Callable[[Callable[[str], None]], Awaitable[StepResult]] | None = None
+    """Replays rules with other limits, and tells how far it is; returns what it found. Raises ``ActionError``."""
     unread_logs: Callable[[], Awaitable[Callable[[stat_result], int]]] | None = None
     """Returns what tells how many bytes of a log file toban has yet to read. Raises ``StoreError``."""
     stores: Sequence[RetainedStore] = ()
@@ -187,6 +187,9 @@ class Task(Plugin, ABC):
     mutes: ClassVar[Sequence[str]] = ()
     """The names of alerts that it may cause itself: they are silenced while it acts."""
 
+    cleans_at_start: ClassVar[bool] = False
+    """Whether what an interrupted run has left is removed at once: it is a copy of customers' data."""
+
     cron: Schedule
     """When it runs, in the shop's time zone."""
 
@@ -206,6 +209,14 @@ class Task(Plugin, ABC):
     async def missing(self, tools: TaskTools) -> str:
         """Return what keeps it from working here, such as a right, with the remedy; empty where nothing does."""
         return ""
+
+    async def missing_programs(self, tools: TaskTools) -> str | None:
+        """
+        Return which program is missing on this machine, or is too old, with the remedy; None where it needs none.
+
+        `toban check` says it. Raises ``TobanError``.
+        """
+        return None
 
     async def clean(self, tools: TaskTools) -> str:
         """End what an interrupted run has left; return a sentence where there was something. Raises ``ActionError``."""

@@ -61,12 +61,15 @@ class Routing:
 
     Channels that are not configured are skipped. What is most urgent (P1) also goes to the channels that page.
     Channels of one person alone (``personal``) are only used where they are named: escalations of incidents reach them.
+    Where all are personal, those that page nobody are used as well.
     """
 
     def __init__(self, settings: NotifySettings, channels: Mapping[str, bool], personal: Collection[str] = ()) -> None:
         """``channels`` are the configured ones, each with whether it pages somebody."""
         self._channels = channels
-        self._shared = {name: pages for name, pages in channels.items() if name not in personal} or channels
+        shared = {name: pages for name, pages in channels.items() if name not in personal}
+        quiet = {name: pages for name, pages in channels.items() if not pages}
+        self._shared = shared or quiet or channels
         self._timing = GroupTiming(settings.group_wait, settings.group_interval, settings.repeat_interval)
         self._group_by = settings.group_by
         self._routes = [self._compile(route, place) for place, route in enumerate(settings.routes, 1)]

@@ -40,6 +40,13 @@ class EvaluatedRule:
     for_: timedelta = timedelta()
     interval: timedelta = timedelta(seconds=15)
     expression: str = ""
+    engine: str = "embedded"
+    """The engine that evaluates it."""
+
+    @property
+    def fires_below(self) -> bool:
+        """Whether it fires below its limit."""
+        return self.operator.startswith("<")
 
     @property
     def is_protected(self) -> bool:

@@ -1,6 +1,5 @@
 """Compares what a replay fired with what was recorded."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,16 +29,25 @@ class ReplayComparison:
 
 
 def compare(replay: RuleReplay, recorded: Sequence[Firing]) -> ReplayComparison:
-    """Compare a replay with the recorded firings of its rule; a firing of each matches one of the other at most."""
+    """Compare a replay with the recorded firings of its rule."""
+    pairs = paired(replay, recorded)
+    matched = sum(it is not None for _, it in pairs)
+    return ReplayComparison(matched, len(pairs) - matched, len(replay.firings) - matched)
+
+
+def paired(replay: RuleReplay, recorded: Sequence[Firing]) -> list[tuple[Firing, ReplayedFiring | None]]:
+    """Return each recorded firing within the time of a replay, with its own one there; none is that of two."""
     slack = 2 * replay.interval + SLACK
     by_alert: dict[str, list[ReplayedFiring]] = {}
     for it in replay.firings:
         by_alert.setdefault(it.fingerprint, []).append(it)
-    matched: Counter[bool] = Counter()
-    within = [it for it in recorded if replay.begins <= it.fired < replay.ends]
-    for firing in within:
+    found: list[tuple[Firing, ReplayedFiring | None]] = []
+    for firing in recorded:
+        if not replay.begins <= firing.fired < replay.ends:
+            continue
         near = [it for it in by_alert.get(firing.fingerprint, ()) if abs(it.fired - firing.fired) <= slack]
-        if near:
-            by_alert[firing.fingerprint].remove(min(near, key=lambda it: abs(it.fired - firing.fired)))
-        matched[bool(near)] += 1
-    return ReplayComparison(matched[True], matched[False], sum(map(len, by_alert.values())))
+        nearest = min(near, key=lambda it: abs(it.fired - firing.fired)) if near else None
+        if nearest:
+            by_alert[firing.fingerprint].remove(nearest)
+        found.append((firing, nearest))
+    return found

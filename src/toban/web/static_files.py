@@ -30,6 +30,7 @@ FILES: Final = {
     "vendor/hx-sse.min.js": "text/javascript",
     "completion.js": "text/javascript",
     "explore.js": "text/javascript",
+    "review.js": "text/javascript",
     "vendor/uPlot.iife.min.js": "text/javascript",
     "vendor/uPlot.min.css": "text/css",
 }

@@ -1,66 +1,90 @@
-"""Applying a proposal to toban.yaml."""
+"""The review of thresholds on the command line."""
 
 import pytest
 from click.testing import CliRunner
 
+from tests.review_fixtures import INCIDENT, MISSED, NOW, applied_limit, judged, proposal
 from toban.cli.commands import review
-from toban.core.errors import SettingsError
-from toban.settings import load_settings
+from toban.cli.review_text import proposals_text
+from toban.core.errors import TobanError
+from toban.review.follow_up import FiringFigures, FollowUp, Verdict
+from toban.review.proposal_run import ProposalRun
+from toban.review.proposals import Refusal
+from toban.web.api.review_models import AppliedLimitModel, ProposalModel, ProposalsResponse
 
-PROPOSAL = {
-    "rule": "disk_usage_high",
-    "override": {"limit": "0.92", "for": "10m"},
-    "fired": 50,
-    "saved": 40,
-    "found": 3,
-    "days": 89.9,
-}
+LINES = "alerting:\n  overrides:\n    disk_usage_high:\n      limit: 0.92"
 
 
-def shipped(tmp_path):
-    """Return the rule as it is shipped."""
-    rules = review.load_rules(load_settings(tmp_path / "toban.yaml", {}))
-    return next(it for group in rules for it in group.alerts if it.name == PROPOSAL["rule"])
+def response(obstacle="", *, is_void=False, ended=NOW, error=""):
+    """Return what the API returns."""
+    refusal = Refusal("slow", "no limit saves enough", (judged(0.95, missed=(MISSED,)),))
+    run = ProposalRun(NOW, "ann", 44, 44, ended, (proposal(),), (refusal,), 12, (MISSED,), error=error)
+    then, since = FiringFigures(56, 14.0, 9, 3, 0.25), FiringFigures(5, 1.25, 0, 0, None)
+    follow_up = FollowUp(0, NOW, Verdict.MISSES, 28.0, then, since, (INCIDENT,))
+    found = ProposalsResponse.of(
+        run,
+        [ProposalModel.of(proposal(), LINES, obstacle, is_void=is_void)],
+        [AppliedLimitModel.of(applied_limit("other"), follow_up), AppliedLimitModel.of(applied_limit("young"))],
+    )
+    return found.model_dump(mode="json")
 
 
-def apply(tmp_path, monkeypatch, **changes):
-    """Apply the proposal to a file; return the output and what was posted."""
-    (tmp_path / "toban.yaml").write_text("# mine\nalerting:\n  without: [disk_full]\n")
-    rule, posted = shipped(tmp_path), []
-    proposal = {**PROPOSAL, "expression": rule.query.text, "for_seconds": rule.for_.total_seconds(), **changes}
-    monkeypatch.setattr(review, "get", lambda path, data: {"proposals": [proposal]})
-    monkeypatch.setattr(review, "post", lambda path, data: posted.append(path))
-    arguments = ["--apply", PROPOSAL["rule"], "--config", str(tmp_path / "toban.yaml")]
-    result = CliRunner().invoke(review.command, arguments)
-    return result, posted
+def test_each_proposal_has_its_evidence_by_name():
+    text = proposals_text(response())
+    for line in [
+        "disk_usage_high: of 50 firings in 90 days 40 would not have been (80 pages); kept 1 of 1 true incidents,"
+        " 3 min later, at worst 3 min later (quantile 99.0%)",
+        "    saved: 2025-12-29 00:00Z instance=web-1, 2 pages",
+        "    disk_usage_high 0.95: saves 40 (80 pages), misses #8 Nobody can pay (2025-12-27 00:00Z)",
+        "    slow 0.95: saves 40 (80 pages), misses #8 Nobody can pay (2025-12-27 00:00Z)",
+        "12 true incidents in 90 days, 1 in which nothing fired:",
+        "  other 0.9 → 0.92, 2026-01-01 00:00Z by ann: promised 13.3 firings a month less, 1 incidents kept",
+        "    it MISSED incidents that the limit before would have found (28 days)",
+        "    before: 14.0 firings a week, 9 useless, 3 pages, acted on 25%",
+        "    after: 1.2 firings a week, 0 useless, 0 pages, acted on –",
+        "    missed: #7 The disk is full (2025-12-23 00:00Z)",
+        "    compared at the next review",
+    ]:
+        assert line in text.splitlines(), text
 
 
-def test_a_proposal_is_written_shown_and_in_force(tmp_path, monkeypatch):
-    result, posted = apply(tmp_path, monkeypatch)
-    assert result.exception is None, result.output
-    assert "+      limit: 0.92" in result.output and posted == ["/-/reload"]
-    override = load_settings(tmp_path / "toban.yaml", {}).alerting.overrides["disk_usage_high"]
-    assert (override.limit, override.for_.total_seconds()) == (0.92, 600)
-    text = (tmp_path / "toban.yaml").read_text()
-    assert "# mine" in text and "saves 40 of 50 firings in 90 days, keeps 3 of 3 incidents" in text
-    assert [it.name for it in tmp_path.iterdir()] == ["toban.yaml"]
+def test_before_the_first_review_it_says_how_to_begin():
+    empty = ProposalsResponse.of(None, [], []).model_dump(mode="json")
+    assert "`toban review --propose`" in proposals_text(empty)
 
 
-@pytest.mark.parametrize("changes", [{"expression": "something else > 3"}, {"for_seconds": 17.0}])
-def test_a_proposal_for_a_rule_that_has_changed_since_is_refused(tmp_path, monkeypatch, changes):
-    result, posted = apply(tmp_path, monkeypatch, **changes)
-    assert isinstance(result.exception, SettingsError) and "has changed since" in str(result.exception)
-    assert posted == [] and "overrides" not in (tmp_path / "toban.yaml").read_text()
+def test_a_proposal_is_applied_by_the_running_toban(monkeypatch):
+    posted = []
+
+    def post(path, data, **body):
+        posted.append((path, body))
+        return {"difference": "+      limit: 0.92", "applied": {}}
+
+    monkeypatch.setattr(review, "post", post)
+    result = CliRunner().invoke(review.command, ["--apply", "disk_usage_high"])
+    assert result.output == "+      limit: 0.92\nThe configuration is reloaded.\n"
+    assert posted == [("/api/review/apply", {"rule": "disk_usage_high"})]
 
 
-def test_a_file_that_would_be_invalid_is_left_as_it_was(tmp_path, monkeypatch):
-    result, posted = apply(tmp_path, monkeypatch, override={"limit": "much"})
-    assert isinstance(result.exception, SettingsError)
-    assert posted == [] and "overrides" not in (tmp_path / "toban.yaml").read_text()
+@pytest.mark.parametrize(("is_void", "shown"), [(False, True), (True, False)])
+def test_where_it_can_not_be_written_the_lines_are_shown_to_be_copied(monkeypatch, is_void, shown):
+    def post(path, data, **body):
+        raise TobanError("toban.yaml can't be written here: copy the lines into it")
+
+    monkeypatch.setattr(review, "post", post)
+    monkeypatch.setattr(review, "get", lambda path, data: response(is_void=is_void))
+    result = CliRunner().invoke(review.command, ["--apply", "disk_usage_high"])
+    assert isinstance(result.exception, TobanError) and "copy the lines" in str(result.exception)
+    assert (LINES in str(result.exception)) is shown
 
 
-def test_a_file_that_only_its_owner_may_read_stays_so(tmp_path, monkeypatch):
-    (tmp_path / "toban.yaml").touch(mode=0o600)
-    result, _ = apply(tmp_path, monkeypatch)
-    assert result.exception is None, result.output
-    assert (tmp_path / "toban.yaml").stat().st_mode & 0o777 == 0o600
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [({"started": "2025-01-01"}, "was reloaded meanwhile"), ({"error": "disk full"}, "disk full")],
+)
+def test_a_review_that_did_not_end_is_no_result(monkeypatch, later, message):
+    monkeypatch.setattr(review, "post", lambda path, data: response(ended=None))
+    monkeypatch.setattr(review, "get", lambda path, data: {**response(), **later})
+    monkeypatch.setattr(review, "POLL_SECONDS", 0)
+    result = CliRunner().invoke(review.command, ["--propose"])
+    assert isinstance(result.exception, TobanError) and message in str(result.exception)

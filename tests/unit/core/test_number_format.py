@@ -9,7 +9,7 @@ import pytest
 
 from tests.needs import need
 from toban.core import number_format
-from toban.core.number_format import Unit, format_value
+from toban.core.number_format import Unit, counted, format_value
 
 EXAMPLES = json.loads((Path(__file__).parents[2] / "data" / "number_formats.json").read_text(encoding="utf-8"))
 
@@ -53,3 +53,8 @@ def test_the_browser_writes_the_same():
     command = [node, "--input-type=module", "--eval", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stdout) == [text for *_, text in EXAMPLES]
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps"), (1200, "1,200 steps")])
+def test_a_count_has_its_noun_in_the_plural_but_for_one(number: int, text: str):
+    assert counted(number, "step") == text

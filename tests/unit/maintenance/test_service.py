@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -12,10 +13,10 @@ from tests.fakes import FakeClock
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import ActionError, InvalidCommandError, NotFoundError
 from toban.core.labels import Labels
-from toban.maintenance import commands
-from toban.maintenance.run import RunState, StepOutcome
+from toban.maintenance import commands, repository
+from toban.maintenance.run import MaintenanceRun, RunState, StepOutcome
 from toban.maintenance.service import FAILED, FINDINGS, SUCCESS
-from toban.maintenance.task import Mode
+from toban.maintenance.task import Mode, TaskTools
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +203,40 @@ async def test_a_restart_marks_what_was_interrupted_and_the_next_run_cleans_up(
     await after.close()
     for it in [*leftover, *(it for it in asyncio.all_tasks() if it.get_name().startswith("maintenance"))]:
         it.cancel()
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (None, "removed the dust"),
+        (ActionError("the bin is full"), "what it has left is not removed yet: the bin is full"),
+    ],
+)
+async def test_copies_of_customers_data_are_removed_at_the_next_start_and_nobody_begins_meanwhile(
+    tmp_path: Path, clock: FakeClock, failure: ActionError | None, said: str
+):
+    begun: list[object] = []
+
+    class Copying(Sweep):
+        cleans_at_start: ClassVar[bool] = True
+
+        async def clean(self, tools: TaskTools) -> str:
+            begun.append(await process.service.begin(self, actor=PERSON))
+            if failure:
+                raise failure
+            return "removed the dust"
+
+    process = Process(tmp_path, clock, Copying())
+    left = MaintenanceRun(0, "sweep", "sweep", "rooms", RunState.RUNNING, clock.now(), "the dead", clock.now())
+    await process.state.transaction(lambda connection: repository.add_run(connection, left))
+    await process.service.once()
+    (run,) = await process.runs()
+    assert (run.state, run.text) == (
+        RunState.INTERRUPTED,
+        f"toban ended while it ran: 0 of 0 steps were done; {said}",
+    )
+    assert begun == ["sweep runs (run 1)"]
+    await process.close()
 
 
 async def test_a_stopped_toban_writes_that_it_interrupted_a_run(process: Process):

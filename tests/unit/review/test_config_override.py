@@ -42,13 +42,35 @@ def test_only_the_override_is_added(before):
     [
         ("alerting: {rules: [a.yaml]}\n", "line 1: alerting is not written line by line"),
         ("alerting:\n  overrides: {a: {limit: 3}}\n", "line 2: overrides is not written line by line"),
-        ("alerting:\n  overrides:\n    disk_usage_high:\n      for: 1m\n", "is there already"),
+        ("alerting:\n  overrides:\n    disk_usage_high: {for: 1m}\n", "line 3: disk_usage_high is not written line"),
         ('"alerting":\n  rules: [a.yaml]\n', "could not be changed safely"),
     ],
 )
 def test_what_can_not_be_changed_line_by_line_is_refused(before, message):
     with pytest.raises(SettingsError, match=message):
         with_override(before, "disk_usage_high", NEW, COMMENT)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (["limit: 3  # by hand", "for: 1m"], ["limit: 92.5  # by hand", "for: 10m"]),
+        (["for: 1m"], ["limit: 92.5", "for: 10m"]),
+        (["# mine", "limit: 3"], ["for: 10m", "# mine", "limit: 92.5"]),
+    ],
+)
+def test_an_override_that_is_there_is_changed(own, expected):
+    """
+    The evidence of before stays above that of now.
+    """
+
+    def text(*lines):
+        block = "".join(f"      {line}\n" for line in lines)
+        return f"    disk_usage_high:\n{block}    other:\n      limit: 3\nweb: {{}}\n"
+
+    head = "alerting:\n  overrides:\n    # 2026-01-01, ann: saves 9 of 10 firings\n"
+    after = with_override(head + text(*own), "disk_usage_high", NEW, COMMENT)
+    assert after == f"{head}    # {COMMENT}\n{text(*expected)}"
 
 
 @given(

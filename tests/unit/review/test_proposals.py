@@ -19,10 +19,17 @@ from toban.promql.executor import QueryExecutor
 from toban.promql.memory_source import MemorySource
 from toban.review.alert_review import EvaluatedRule
 from toban.review.firing import Firing, FiringAct
-from toban.review.proposals import LENGTH, Proposal, Refusal, ThresholdReview, true_incidents
+from toban.review.proposals import LENGTH, Evidence, Proposal, Refusal, ThresholdReview
 from toban.review.thresholds import candidates, pot_limit, rounded
 
 UTC = ZoneInfo("UTC")
+
+
+class NoBook:
+    async def true_incidents(self, begins, ends):
+        return []
+
+
 BEGIN = FakeClock().now()
 STEP = timedelta(minutes=5)
 STEPS = LENGTH // STEP
@@ -130,11 +137,11 @@ async def test_bad_limits_get_right_proposals_and_good_ones_none(seed, record_pr
     async with QueryExecutor(PromqlEngine(source)) as engine:
         for rule in rules:
 
-            async def history(begins, ends, rule=rule):
+            async def history(begins, ends, name, rule=rule):
                 return rule.firings
 
-            review = ThresholdReview(replays, engine, history, lambda begins, ends: (), UTC)
-            found[rule.name] = await review.propose(evaluated[rule.name], NOW)
+            review = ThresholdReview(replays, engine, history, NoBook(), lambda begins, ends: (), UTC)
+            found[rule.name] = await review.propose(evaluated[rule.name], await review.evidence(NOW))
 
     proposed = {name for name, it in found.items() if isinstance(it, Proposal)}
     bad = {it.name for it in rules if it.is_bad}
@@ -142,7 +149,7 @@ async def test_bad_limits_get_right_proposals_and_good_ones_none(seed, record_pr
     recall = len(proposed & bad) / len(bad)
     print(f"seed {seed}: precision {precision:.2f}, recall {recall:.2f}")
     for name, it in found.items():
-        print(f"  {name}: {it}")
+        print(f"  {name}: {it.change if isinstance(it, Proposal) else it.reason}")
     record_property("precision", precision)
     record_property("recall", recall)
     assert (precision, recall) == (1.0, 1.0), found
@@ -150,9 +157,12 @@ async def test_bad_limits_get_right_proposals_and_good_ones_none(seed, record_pr
         it = found[rule.name]
         if not rule.is_bad:
             continue
-        assert it.found == len(rule.incidents)
-        assert it.saved >= 0.5 * (it.fired - it.found), it
-        assert it.later <= timedelta(minutes=15)
+        judged = it.judged
+        assert len(judged.found) == len(it.incidents) == len(rule.incidents) and not judged.missed
+        assert judged.saved >= 0.5 * (it.fired - len(judged.found)), it
+        assert judged.later <= timedelta(minutes=15) and judged.later <= judged.worst
+        assert len(it.curve.saved) + len(it.curve.kept) == min(it.fired, 1000)
+        assert judged.saved_firings and all(one.fired in it.curve.saved for one in judged.saved_firings)
         if rule.name.startswith("too_short"):
             assert it.change.for_
         elif it.change.limit is not None:
@@ -214,29 +224,24 @@ def test_limits_have_three_digits(value, up, expected):
 
 def test_the_highest_limit_that_finds_all_incidents_is_a_candidate():
     times = np.arange(100, dtype=np.int64) * 60_000
-    found = candidates(times, np.linspace(0, 1, 100), np.array([7.123, 9.0]))
-    assert [it.limit for it in found if "finds all" in it.source] == [7.12]
+    for peak, limit in [(7.123, 7.12), (108.0, 107.0), (0.9, 0.899), (-5.0, -5.01), (0.0, -0.001), (100.0, 99.0)]:
+        found = candidates(times, np.linspace(0, 1, 100), np.array([peak, 900.0]))
+        assert [it.limit for it in found if "finds all" in it.source] == [limit]
 
 
-def test_true_incidents_are_what_somebody_did_something_about():
-    """
-    A silence and a deploy are no sign of one; those that touch are one.
-    """
-
-    def firing(minute, *acts):
-        at = BEGIN + timedelta(minutes=minute)
-        found = tuple(FiringAct(kind, at) for kind in acts)
-        return Firing("a", "1", Labels(alertname="a"), at, at, "2026-01", at + timedelta(minutes=10), acts=found)
-
-    firings = [firing(0, "note"), firing(20, "runbook"), firing(200, "silence"), firing(300, "deploy"), firing(400)]
-    assert true_incidents(firings) == [(BEGIN, BEGIN + timedelta(minutes=30))]
-
-
-async def test_protected_rules_get_no_proposal():
-    async def history(begins, ends):
+async def test_what_can_not_be_replayed_is_refused_in_words():
+    async def history(begins, ends, rule):
         return []
 
-    review = ThresholdReview(None, None, history, lambda begins, ends: (), UTC)
-    for name, priority in [("application_down", "P1"), ("backup_too_old", "P2"), ("certificate_expires", "P3")]:
-        found = await review.propose(EvaluatedRule(name, priority, True, (), "x", ">", 1.0), NOW)
-        assert isinstance(found, Refusal) and "has a meaning" in found.reason
+    review = ThresholdReview(None, None, history, NoBook(), lambda begins, ends: (), UTC)
+    for rule, reason in [
+        (EvaluatedRule("application_down", "P1", True, (), "x", ">", 1.0), "has a meaning"),
+        (EvaluatedRule("backup_too_old", "P2", True, (), "x", ">", 1.0), "has a meaning"),
+        (EvaluatedRule("certificate_expires", "P3", True, (), "x", ">", 1.0), "has a meaning"),
+        (EvaluatedRule("errors_logged", "P3", True, (), engine="logs"), "counts log lines"),
+        (EvaluatedRule("disk_outside", "P3", True, (), engine="outside"), "an engine outside of toban"),
+        (EvaluatedRule("joined", "P3", True, ()), "no single comparison"),
+        (EvaluatedRule("rare", "P3", True, (), "x", ">", 1.0), "fired less than 5 times"),
+    ]:
+        found = await review.propose(rule, Evidence(NOW, []))
+        assert isinstance(found, Refusal) and reason in found.reason

@@ -19,6 +19,7 @@ from toban.preflight import (
     check_log_files,
     check_log_sinks,
     check_outside_logs,
+    check_programs,
     check_remote,
     check_schedule,
     check_streams,
@@ -59,10 +60,12 @@ def command(config: Path | None) -> int:
     remote = run(check_remote(settings))
     logs = run(check_streams(settings))
     outside = run(check_outside_logs(settings))
+    programs = run(check_programs(settings))
     for title, healthy, found in (
         ("Remote storage:", "accepts samples", remote),
         ("Fly's logs:", "reachable", logs),
         ("Outside log engine:", "answers queries", outside),
+        ("Programs of maintenance tasks:", "new enough", programs),
     ):
         if found:
             echo(f"\n{title}")
@@ -84,7 +87,7 @@ def command(config: Path | None) -> int:
     _show_schedule(run(check_schedule(settings)))
     _show_levels(settings)
     all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in [*proofs, *sinks])])
-    troubles = [*(trouble for _, trouble in [*remote, *logs, *outside]), *(one.errors for one in files)]
+    troubles = [*(trouble for _, trouble in [*remote, *logs, *outside, *programs]), *(one.errors for one in files)]
     return 0 if all_up and not any(troubles) else 1
 
 

@@ -1,28 +1,21 @@
 """Review alerts: how good each rule was."""
 
-import difflib
-import getpass
 import json
-import os
 import sys
-import tempfile
 import time
-from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from toban.cli.client import config_option, data_option, get, json_option, post
+from toban.cli.client import data_option, get, json_option, post
 from toban.cli.formatting import echo, echo_over
-from toban.core.errors import SettingsError
+from toban.cli.review_text import applied_text, proposals_text
+from toban.core.errors import TobanError
 from toban.core.number_format import Unit, format_value
-from toban.core.paths import CONFIGURATION, read_text
 from toban.core.terminal_columns import align_columns
-from toban.review.config_override import with_override
-from toban.settings import load_rules, load_settings
 
+RELOADED: Final = "The configuration is reloaded."
 POLL_SECONDS: Final = 0.5
 
 
@@ -30,10 +23,10 @@ POLL_SECONDS: Final = 0.5
 @click.option("--month", default="", metavar="YYYY-MM", help="Which month.  [default: this one]")
 @click.option("--propose", is_flag=True, help="Look for better limits, by replay of the last 90 days; takes minutes.")
 @click.option("--apply", "rule", metavar="RULE", help="Write the proposed limit of RULE into toban.yaml, and reload.")
-@config_option
+@click.option("--last", is_flag=True, help="Show what the last review found, and whether applied limits helped.")
 @json_option
 @data_option
-def command(data: Path | None, as_json: bool, config: Path | None, month: str, propose: bool, rule: str | None) -> None:
+def command(data: Path | None, as_json: bool, month: str, propose: bool, rule: str | None, last: bool) -> None:
     """
     Show how good each rule was in a month: how often it fired, and what came of it.
 
@@ -42,11 +35,18 @@ def command(data: Path | None, as_json: bool, config: Path | None, month: str, p
     is judged.
     """
     if rule:
-        _apply(rule, config, data)
-        return
-    if propose:
+        _apply(rule, data, as_json=as_json)
+    elif propose:
         _propose(data, as_json=as_json)
-        return
+    elif last:
+        run = get("/api/review/proposals", data)
+        echo(json.dumps(run, indent=2, ensure_ascii=False) if as_json else proposals_text(run))
+    else:
+        _show(month, data, as_json=as_json)
+
+
+def _show(month: str, data: Path | None, *, as_json: bool) -> None:
+    """Show the review of a month."""
     found = get("/api/review", data, month=month)
     if as_json:
         echo(json.dumps(found, indent=2, ensure_ascii=False))
@@ -66,87 +66,36 @@ def command(data: Path | None, as_json: bool, config: Path | None, month: str, p
             echo(f"  {line}")
     if found["quiet"]:
         echo(f"\nNot fired for 90 days: {', '.join(it['rule'] for it in found['quiet'])}")
+    if applied := get("/api/review/proposals", data)["applied"]:
+        echo("\n" + applied_text(applied))
 
 
 def _propose(data: Path | None, *, as_json: bool) -> None:
-    """Let toban look for better limits, and show what it found."""
+    """Let toban look for better limits, and show what it found. Raises ``TobanError`` where a reload ends it."""
     run = post("/api/review/propose", data)
+    started = run["started"]
     while run["ended"] is None:
         if not as_json and sys.stderr.isatty():
             echo_over(f"{run['done']} of {run['total']} rules")
         time.sleep(POLL_SECONDS)
         run = get("/api/review/proposals", data)
-    if as_json:
-        echo(json.dumps(run, indent=2, ensure_ascii=False))
-        return
-    for it in run["proposals"]:
-        later = format_value(it["later_seconds"], Unit.SECONDS)
-        echo(
-            f"{it['rule']}: of {it['fired']} firings in {it['days']:.0f} days {it['saved']} would not have been;"
-            f" kept {it['found']} of {it['found']} true incidents, {later} later ({it['source']})"
-        )
-        echo("".join(f"  {name}: {value}\n" for name, value in it["override"].items()).rstrip())
-    if run["proposals"]:
-        echo("\n`toban review --apply RULE` writes one into toban.yaml.")
-    else:
-        echo("No limit saves firings without missing an incident.")
-    for reason, names in groupby(sorted(run["refusals"], key=_reason), key=_reason):
-        echo(f"  {reason}: {', '.join(it['rule'] for it in names)}")
+        if run["started"] != started:
+            raise TobanError("the configuration was reloaded meanwhile: review it again")
+    if run["error"]:
+        raise TobanError(run["error"])
+    echo(json.dumps(run, indent=2, ensure_ascii=False) if as_json else proposals_text(run))
 
 
-def _reason(refusal: dict[str, str]) -> str:
-    return refusal["reason"]
-
-
-def _apply(rule: str, config: Path | None, data: Path | None) -> None:
-    """
-    Write a proposal into the configuration and reload it.
-
-    Raises ``SettingsError`` when the rule has changed since, or the file can't be changed.
-    """
-    found = next((it for it in get("/api/review/proposals", data)["proposals"] if it["rule"] == rule), None)
-    if found is None:
-        raise SettingsError(f"nothing is proposed for {rule!r}: `toban review --propose` looks for better limits")
-    path = config or Path(CONFIGURATION)
-    present = [it for group in load_rules(load_settings(path, os.environ)) for it in group.alerts if it.name == rule]
-    if [(it.query.text, it.for_.total_seconds()) for it in present] != [(found["expression"], found["for_seconds"])]:
-        raise SettingsError(f"{rule} has changed since: run `toban review --propose` again")
-    days, when = round(found["days"]), datetime.now(UTC)
-    comment = (
-        f"{when:%Y-%m-%d}, {getpass.getuser()}: saves {found['saved']} of {found['fired']} firings in {days} days,"
-        f" keeps {found['found']} of {found['found']} incidents"
-    )
-    before = read_text(path)
-    after = with_override(before, rule, found["override"], comment)
-    _replace(path, after)
+def _apply(rule: str, data: Path | None, *, as_json: bool) -> None:
+    """Let toban write a proposal into its configuration and reload it; where it can't, show the lines to copy."""
     try:
-        load_settings(path, os.environ)
-    except SettingsError:
-        _replace(path, before)
-        raise
-    echo("\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), str(path), lineterm="")))
-    post("/-/reload", data)
-    echo("The configuration is reloaded.")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: whoever reads it sees the old or the new one, and nobody else may read the new one."""
-    try:
-        mode = path.stat().st_mode
-        # Made private, by a name of its own: it may hold secrets, and its mode is set after its content.
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(number, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(mode)
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
+        found = post("/api/review/apply", data, rule=rule)
+    except TobanError as error:
+        proposed = [it for it in get("/api/review/proposals", data)["proposals"] if it["rule"] == rule]
+        if not proposed or proposed[0]["is_void"]:
             raise
-    except OSError as error:
-        raise SettingsError(f"{path}: can't be written: {error.strerror}") from error
+        raise TobanError(f"{error}\n\n{proposed[0]['lines']}") from error
+    echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else f"{found['difference']}\n{RELOADED}")
 
 
 def _row(it: dict[str, Any]) -> tuple[str, ...]:

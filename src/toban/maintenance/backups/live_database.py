@@ -1,6 +1,7 @@
 """The shop's database, as backups see it: what pg_dump connects to, and what a restored copy is compared with."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -52,6 +53,10 @@ class LiveDatabase:
         program, client = await backup_program("pg_dump", self._folder, about["version"], "the server")
         return DumpSource(self.address, about["database"], about["version"], program, client)
 
+    async def version(self) -> int:
+        """Return the major version of its server."""
+        return int((await self._about())["version"])
+
     async def size(self) -> int:
         """Return the size of the database on its server's disk."""
         return int((await self._about())["size"])
@@ -77,6 +82,17 @@ class LiveDatabase:
     async def _about(self) -> Mapping[str, Any]:
         (row,) = await self._database.execute(ABOUT)
         return row
+
+
+async def pg_restore_for_server(tools: TaskTools) -> Path:
+    """
+    Return a pg_restore that reads what pg_dump writes of the live server; the newest where no database is configured.
+
+    Raises ``ActionError``.
+    """
+    settings = tools.shop.settings
+    wanted = await LiveDatabase(tools).version() if settings.database_admin or settings.database else None
+    return (await backup_program("pg_restore", settings.pg_bin, wanted, "the server"))[0]
 
 
 async def identity(database: AdminDatabase) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from toban.core.config_types import Duration
-from toban.core.number_format import format_bytes
+from toban.core.number_format import counted, format_bytes
 from toban.core.samples import MetricFamily, gauge
 from toban.core.schedule import Schedule
 from toban.maintenance.backups import places, retention
@@ -48,6 +48,7 @@ class Backup(Task):
 
     kind: Literal["backup"] = "backup"
     target: ClassVar[str] = "backups"
+    cleans_at_start: ClassVar[bool] = True
     metrics: ClassVar[Sequence[MetricFamily]] = (SIZE, DATABASE, KEPT)
 
     cron: Schedule = "0 2 * * *"
@@ -81,10 +82,15 @@ class Backup(Task):
             return str(error)
         return ""
 
+    async def missing_programs(self, tools: TaskTools) -> str:
+        """Return that pg_dump is missing, or older than the server. Raises ``ActionError``."""
+        await LiveDatabase(tools).source()
+        return ""
+
     async def clean(self, tools: TaskTools) -> str:
         """Remove what an interrupted backup has left."""
         left = await places.place(tools).clean(places.settings(tools).prefix)
-        return f"removed {left} unfinished backups" if left else ""
+        return f"removed {counted(left, 'unfinished backup')}" if left else ""
 
     async def plan(self, tools: TaskTools) -> TaskPlan:
         """Return the one step, with the size of the database."""
@@ -95,7 +101,9 @@ class Backup(Task):
         description = f"dump {source.database} ({format_bytes(size)}) with pg_dump {source.client} to {place.address}"
         findings = [] if places.settings(tools).is_encrypted else [_NOT_ENCRYPTED]
         return TaskPlan(
-            [Step(source.database, description, {"bytes": size})], findings, f"{len(found)} backups before it"
+            [Step(source.database, description, {"bytes": size})],
+            findings,
+            f"{counted(len(found), 'backup')} before it",
         )
 
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
@@ -118,7 +126,7 @@ class Backup(Task):
         seconds = tools.clock.monotonic() - began
         deleted, left, findings = await self._expire(place, tools)
         text = f"{manifest.archive}: {format_bytes(manifest.size)} in {seconds:,.0f} seconds"
-        gone = f"; {deleted} older backups deleted" if deleted else ""
+        gone = f"; {counted(deleted, 'older backup')} deleted" if deleted else ""
         figures = {SIZE.name: manifest.size, DATABASE.name: step.facts["bytes"], KEPT.name: left}
         return StepResult(text + gone, findings, figures)
 

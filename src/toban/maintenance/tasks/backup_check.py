@@ -17,6 +17,7 @@ from toban.maintenance.backups import fly_snapshots, pgbackrest, places
 from toban.maintenance.backups.archive import archives, read_manifest
 from toban.maintenance.backups.contents import ArchiveReader, load_identities
 from toban.maintenance.backups.errors import BackupError, Problem
+from toban.maintenance.backups.live_database import pg_restore_for_server
 from toban.maintenance.backups.programs import backup_program
 from toban.maintenance.backups.record import BackupRecord
 from toban.maintenance.backups.verification import verify
@@ -205,6 +206,14 @@ class BackupCheck(Task):
             raise StepFailedError(error.text, [error.finding()], {UNREADABLE.name: 1}) from error
         checksum = "its checksum is right" if manifest else "it has no checksum of toban's"
         return StepResult(f"{said}; {checksum}")
+
+    async def missing_programs(self, tools: TaskTools) -> str | None:
+        """Return that pg_restore is missing, without which no archive is read as a whole, or is too old."""
+        settings = tools.shop.settings
+        if not settings.backups or not self.archives:
+            return None
+        await pg_restore_for_server(tools)
+        return ""
 
     async def _pg_restore(self, tools: TaskTools) -> Path | None:
         """Return the newest pg_restore, which reads what all others have written; None where there is none."""

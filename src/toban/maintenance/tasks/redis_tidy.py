@@ -151,7 +151,7 @@ class RedisTidy(Task):
             if is_slow:
                 remedy = "the next run does the others"
                 finding = Finding("latency", f"stopped: Redis takes twice as long as before; {done}", remedy=remedy)
-                return StepResult(f"{done}, then Redis became slow", [finding], left)
+                return StepResult(f"{done}; then Redis became slow", [finding], left)
             if commands >= self.max_commands:
                 return StepResult(f"{done}; the next run does the others", figures=left)
             await tools.clock.sleep(PAUSE_SECONDS)

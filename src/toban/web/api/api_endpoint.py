@@ -20,13 +20,25 @@ from toban.web.request_bodies import RETRY_AFTER
 class RequestModel(BaseModel):
     """The JSON body, or the query, of a request: nothing in it is converted, and nothing unknown is accepted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        defer_build=True,  # many are never asked for, and take memory
+        hide_input_in_errors=True,
+    )
 
 
 class ResponseModel(BaseModel):
     """The JSON body of a response."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, from_attributes=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        defer_build=True,  # many are never asked for, and take memory
+        from_attributes=True,
+    )
 
 
 class NoParameters(RequestModel):

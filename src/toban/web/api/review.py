@@ -1,5 +1,6 @@
 """The review of alerts, in toban's own API."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Self
 
@@ -8,10 +9,11 @@ from pydantic import StringConstraints
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.review.alert_review import AlertReviews, EvaluatedRule
-from toban.review.proposal_service import ProposalRun, ProposalService
-from toban.review.proposals import Proposal
+from toban.review.limit_commands import LimitCommands
+from toban.review.proposal_service import ProposalService
 from toban.review.quality import RuleQuality, Spread
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
+from toban.web.api.review_models import AppliedLimitModel, ProposalModel, ProposalsResponse
 from toban.web.endpoint import Endpoint
 
 
@@ -117,90 +119,28 @@ class ReviewResponse(ResponseModel):
     """Rules that have data and have not fired for 90 days."""
 
 
-class ProposalModel(ResponseModel):
-    """Another limit or `for` of a rule."""
+class ApplyRequest(RequestModel):
+    """Which proposal to apply."""
 
-    rule: str
-    expression: str
-    limit: float
-    for_seconds: float
-    new_limit: float | None
-    new_for_seconds: float | None
-    fired: int
-    saved: int
-    """How many of these firings would not have been."""
-    found: int
-    """True incidents that it found, and would still have found."""
-    later_seconds: float
-    """How much later it would have found them."""
-    days: float
-    source: str
-    """What the limit comes from."""
-    override: dict[str, str]
-    """What to write under `alerting.overrides.RULE` in toban.yaml."""
-
-    @classmethod
-    def of(cls, it: Proposal) -> Self:
-        """Return the model of a proposal."""
-        return cls(
-            rule=it.rule,
-            expression=it.expression,
-            limit=it.limit,
-            for_seconds=it.for_.total_seconds(),
-            new_limit=it.change.limit,
-            new_for_seconds=None if it.change.for_ is None else it.change.for_.total_seconds(),
-            fired=it.fired,
-            saved=it.saved,
-            found=it.found,
-            later_seconds=it.later.total_seconds(),
-            days=it.days,
-            source=it.source,
-            override=it.override,
-        )
+    rule: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """The name of its rule."""
 
 
-class RefusalModel(ResponseModel):
-    """Why nothing is proposed for a rule."""
+class ApplyResponse(ResponseModel):
+    """An applied limit: it is in force."""
 
-    rule: str
-    reason: str
-
-
-class ProposalsResponse(ResponseModel):
-    """The last review of thresholds."""
-
-    started: datetime | None
-    """Null before the first one under this configuration."""
-    ended: datetime | None
-    by: str
-    total: int
-    done: int
-    """How many of the rules are done."""
-    proposals: list[ProposalModel]
-    refusals: list[RefusalModel]
-
-    @classmethod
-    def of(cls, it: ProposalRun | None) -> Self:
-        """Return the model of a run."""
-        if it is None:
-            return cls(started=None, ended=None, by="", total=0, done=0, proposals=[], refusals=[])
-        return cls(
-            started=it.started,
-            ended=it.ended,
-            by=it.by,
-            total=it.total,
-            done=it.done,
-            proposals=[ProposalModel.of(one) for one in it.proposals],
-            refusals=[RefusalModel(rule=one.rule, reason=one.reason) for one in it.refusals],
-        )
+    applied: AppliedLimitModel
+    difference: str
+    """The lines that were added to toban.yaml, as a unified diff without context."""
 
 
 class ReviewApi:
-    """Shows the review of alerts, and looks for better limits."""
+    """Shows the review of alerts, looks for better limits, and applies them."""
 
-    def __init__(self, reviews: AlertReviews, proposals: ProposalService) -> None:
+    def __init__(self, reviews: AlertReviews, proposals: ProposalService, limits: LimitCommands) -> None:
         self._reviews = reviews
         self._proposals = proposals
+        self._limits = limits
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -209,15 +149,40 @@ class ReviewApi:
             ApiEndpoint(path, self.review, read, ReviewRequest, ReviewResponse),
             ApiEndpoint(f"{path}/proposals", self.proposals, read, NoParameters, ProposalsResponse),
             ApiEndpoint(f"{path}/propose", self.propose, act, NoParameters, ProposalsResponse, method="POST"),
+            ApiEndpoint(f"{path}/apply", self.apply, Permission.ADMIN, ApplyRequest, ApplyResponse, method="POST"),
         ]
 
     async def proposals(self, _: NoParameters, actor: Actor) -> ProposalsResponse:
-        """Return the last review of thresholds under this configuration, or the one that goes on."""
-        return ProposalsResponse.of(self._proposals.last)
+        """Return the last review of thresholds, or the one that goes on."""
+        run = await self._proposals.last()
+        proposals = list(run.proposals) if run else []
+        void = self._proposals.void(proposals)
+        obstacles, limits = await self._limits.obstacles(proposals), await self._proposals.applied()
+
+        def work() -> ProposalsResponse:
+            models = [
+                ProposalModel.of(it, self._limits.lines(it), why, is_void=it.rule in void)
+                for it, why in zip(proposals, obstacles, strict=True)
+            ]
+            found = {it.applied: it for it in run.follow_ups} if run else {}
+            return ProposalsResponse.of(run, models, [AppliedLimitModel.of(it, found.get(it.id)) for it in limits])
+
+        # In a thread: the evidence of many proposals is thousands of firings.
+        return await asyncio.to_thread(work)
 
     async def propose(self, _: NoParameters, actor: Actor) -> ProposalsResponse:
         """Look for better limits of rules on which too seldom anybody acts; it runs in the background."""
-        return ProposalsResponse.of(self._proposals.start(actor))
+        self._proposals.start(actor)
+        return await self.proposals(_, actor)
+
+    async def apply(self, request: ApplyRequest, actor: Actor) -> ApplyResponse:
+        """
+        Write what is proposed for a rule into toban.yaml, and reload it.
+
+        Nothing is changed when the rule or the file has changed since, or when the configuration would be invalid.
+        """
+        found = await self._limits.apply(request.rule, actor)
+        return ApplyResponse(applied=AppliedLimitModel.of(found.applied), difference=found.difference)
 
     async def review(self, request: ReviewRequest, actor: Actor) -> ReviewResponse:
         """Return how good each rule was in a month, and which rules did not fire."""

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite
+from math import isfinite, nan
 
 from toban.charts.plot import BarChart, Point, Scale, line_in_time
 from toban.charts.svg import area, path, rectangles
+from toban.core.samples import milliseconds, moment
 from toban.health.sales import SalesHour
+from toban.web.api.review_models import TrueIncidentModel, ValueCurveModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,7 @@ class ThresholdChart:
         """Return the chart of some values, the times of which are milliseconds."""
         has_limit = limit is not None and isfinite(limit)
         finite = [it for it in values if isfinite(it)]
-        shown = [*(finite or [0.0]), *([limit] if limit is not None and has_limit else [])]
-        low, high = min(shown), max(shown)
-        pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
-        scale = Scale(low - pad if low < 0 or low - pad > 0 else 0.0, high + pad)
+        scale = _padded([*(finite or [0.0]), *([limit] if limit is not None and has_limit else [])])
         first, last = start.timestamp() * 1000, end.timestamp() * 1000
         return cls(
             path(line_in_time(times, values, scale, (first, last))),
@@ -85,3 +84,68 @@ class ThresholdChart:
             start,
             end,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of time within 100, with its name."""
+
+    x: float
+    width: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChart:
+    """The worst values of a rule over time, with the present limit and a proposed one, within 100 × 100."""
+
+    path: str
+    limit_y: float
+    new_y: float | None
+    """None where the limit stays, and `for` changes."""
+    incidents: Sequence[Stretch]
+    kept: Sequence[float]
+    saved: Sequence[float]
+    """Where it fired and would still have fired, and where it would not have."""
+    lowest: float
+    highest: float
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def of(
+        cls,
+        curve: ValueCurveModel,
+        limit: float,
+        new_limit: float | None,
+        incidents: Sequence[TrueIncidentModel],
+    ) -> "LimitChart":
+        """Return the chart of a curve."""
+        known = [it for it in curve.values if it is not None]
+        scale = _padded([*known, limit, *([] if new_limit is None else [new_limit])])
+        length = max(1, len(curve.values) * curve.step)
+        times = [curve.begins + (place + 0.5) * curve.step for place in range(len(curve.values))]
+        values = [nan if it is None else it for it in curve.values]
+
+        def x(at: datetime) -> float:
+            return min(100.0, max(0.0, (milliseconds(at) - curve.begins) / length * 100))
+
+        return cls(
+            path(line_in_time(times, values, scale, (curve.begins, curve.begins + length))),
+            100 * (1 - scale.share(limit)),
+            None if new_limit is None else 100 * (1 - scale.share(new_limit)),
+            [Stretch(x(it.begins), max(0.3, x(it.ends) - x(it.begins)), it.name) for it in incidents],
+            [x(it) for it in curve.kept],
+            [x(it) for it in curve.saved],
+            scale.low,
+            scale.high,
+            moment(curve.begins),
+            moment(curve.begins + length),
+        )
+
+
+def _padded(shown: Sequence[float]) -> Scale:
+    """Return an axis with some room above and below; one without negative values does not reach below zero."""
+    low, high = min(shown), max(shown)
+    pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+    return Scale(low - pad if low < 0 or low - pad > 0 else 0.0, high + pad)

@@ -132,7 +132,8 @@ Draws time series into `plot`, and their legend after it. Returns `destroy()`, `
 `panel`   unit, min, max, thresholds, style ("line", "bars", "stacked"), logarithmic, axis_label, title
 `data`    times (milliseconds, ascending), series (name, values with null for gaps, perhaps `before`: the values of the
           time before), bands (pairs of places, the upper series first), hidden (how many series are left out),
-          annotations (begin, end, title, severity: when alerts fired)
+          annotations (begin, end, title, severity: when alerts fired), marks (time, level: a colour of the page,
+          isTall)
 `options` language, texts, sync (charts with the same key share the crosshair), zoom(from, to), zoomOut(),
           chosen (a Set of the names that are shown, null for all), choose(set or null), legend ("list" or "table")
 */
@@ -210,7 +211,7 @@ export function drawTimeSeries(plot, panel, data, options) {
       bands: bands(),
       hooks: {
         drawClear: [annotations],
-        draw: [thresholds],
+        draw: [thresholds, marks],
         setSelect: [select],
         setCursor: [point],
       },
@@ -235,6 +236,23 @@ export function drawTimeSeries(plot, panel, data, options) {
       ctx.moveTo(u.bbox.left, y);
       ctx.lineTo(u.bbox.left + u.bbox.width, y);
       ctx.stroke();
+    }
+    ctx.restore();
+  }
+
+  // A triangle at the bottom for each time of `data.marks`.
+  function marks(u) {
+    const { ctx } = u, bottom = u.bbox.top + u.bbox.height, size = 5 * devicePixelRatio;
+    ctx.save();
+    for (const it of data.marks || []) {
+      const x = u.valToPos(it.time / 1000, "x", true);
+      if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) continue;
+      ctx.fillStyle = pageColor(it.level);
+      ctx.beginPath();
+      ctx.moveTo(x, bottom - (it.isTall ? 5 : 2) * size);
+      ctx.lineTo(x - size, bottom);
+      ctx.lineTo(x + size, bottom);
+      ctx.fill();
     }
     ctx.restore();
   }

@@ -9,6 +9,9 @@ import pytest
 import toban
 from tests.timelines import Timeline
 from toban.core.sentences import SENTENCE
+from toban.maintenance import vendure_checks
+from toban.maintenance.vendure_checks import Check
+from toban.review.proposals import ENGINES
 from toban.web.pages.i18n import texts
 from toban.web.pages.translations import translate
 
@@ -20,6 +23,8 @@ COMMANDS = (
     "incidents/commands.py",
     "maintenance/commands.py",
     "runbooks/commands.py",
+    "review/limit_commands.py",
+    "review/proposal_service.py",
     "status_page/commands.py",
     *(f"access/{name}.py" for name in ("accounts", "passwords", "passkey_commands", "sign_in_commands")),
     *(f"access/{name}.py" for name in ("token_commands", "user_commands")),
@@ -40,11 +45,11 @@ def sample(node):
     return None
 
 
-def raised(module):
+def raised(module, names=("InvalidCommandError", "NotFoundError", "NotInForceError")):
     """Yield the errors of commands that a module raises."""
     tree = ast.parse((Path(toban.__file__).parent / module).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"InvalidCommandError", "NotFoundError"}:
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names:
             text = sample(node.args[0])
             if text is not None:
                 yield text
@@ -58,6 +63,26 @@ def test_every_error_of_a_command_is_translated(module):
     found = {
         it.replace("'x': 'x'", "'x': configured are a, b") if it.startswith("unknown channel") else it for it in found
     }
+    assert {it for it in found if not is_translated(it)} == set()
+
+
+@pytest.mark.parametrize("module", ["review/limit_commands.py", "review/config_override.py", "core/config_source.py"])
+def test_every_reason_why_a_limit_can_not_be_applied_is_translated(module):
+    found = set(raised(module, ("SettingsError",)))
+    assert found
+    assert {it for it in found if not is_translated(it)} == set()
+
+
+@pytest.mark.parametrize("module", ["review/proposals.py", "review/thresholds.py"])
+def test_every_reason_and_source_of_a_proposal_is_translated(module):
+    made = {"Refusal": 1, "Candidate": 1, "QueryError": 0}
+    tree = ast.parse((Path(toban.__file__).parent / module).read_text(encoding="utf-8"))
+    calls = [it for it in ast.walk(tree) if isinstance(it, ast.Call) and getattr(it.func, "id", "") in made]
+    found = {text for it in calls if (text := sample(it.args[made[it.func.id]])) is not None}
+    found |= {text for it in ast.walk(tree) if isinstance(it, ast.Return) and (text := sample(it.value))}
+    found |= set(ENGINES.values()) | {"a longer `for`"} if module.endswith("proposals.py") else set()
+    found = {it for it in found if it and "excesses" not in it and "tail" not in it and "less than" not in it}
+    assert found
     assert {it for it in found if not is_translated(it)} == set()
 
 
@@ -138,3 +163,90 @@ def test_each_sentence_is_recognised_as_itself():
         if key.startswith(SENTENCE):
             values = {name: f"<{name}>" for name in re.findall(r"\{(\w+)\}", text)}
             assert translate(text.format(**values), "ja") == texts("ja")[key].format(**values), key
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("it would do 1 step", "it would do 2 steps"),
+        ("removed 1 unfinished backup", "removed 2 unfinished backups"),
+        ("1 older backup deleted", "2 older backups deleted"),
+        ("1 backup before it", "2 backups before it"),
+    ],
+)
+def test_a_count_of_one_is_translated_as_any_other(one: str, many: str):
+    assert is_translated(one)
+    assert translate(one, "ja").replace("1", "2") == translate(many, "ja")
+
+
+def test_what_a_killed_run_has_left_is_said_in_japanese():
+    assert is_translated(
+        "toban ended while it ran: 0 of 1 step were done; removed what interrupted drills have left: a"
+    )
+    assert is_translated("what it has left is not removed yet: it is locked")
+
+
+MAINTENANCE = Path(toban.__file__).parent / "maintenance"
+SAYS = {"Finding": (1, 3), "Step": (1,), "TaskPlan": (2,), "StepResult": (0,), "StepSkippedError": (0,)}
+SAYS |= dict.fromkeys(("StepFailedError", "ActionError", "BackupError"), (0,))
+"""Which arguments are what a maintenance task says to people, or what to do about it."""
+STATEMENT = re.compile(r"(ALTER|DROP|REINDEX|GRANT) ")
+
+
+def sentences(node):
+    """Yield what an expression can say; what a variable adds at its end may be empty."""
+    if isinstance(node, ast.IfExp):
+        yield from (*sentences(node.body), *sentences(node.orelse))
+    elif isinstance(node, ast.BinOp):
+        yield from (one + other for one in sentences(node.left) for other in sentences(node.right))
+    elif isinstance(node, ast.JoinedStr):
+        pieces = [piece(it) for it in node.values]
+        # A sentence whose words are all those of variables is what they say.
+        if re.search("[a-z]", "".join(pieces)):
+            yield "".join(pieces[:-1] if pieces[-1] == "7" and pieces[-2][-1].isalpha() else pieces)
+    elif isinstance(node, ast.Constant):
+        yield node.value
+
+
+def piece(node):
+    if isinstance(node, ast.Constant):
+        return node.value
+    call = getattr(node, "value", None)
+    is_counted = isinstance(call, ast.Call) and getattr(call.func, "id", "") == "counted"
+    return f"7 {call.args[1].value}s" if is_counted else "7"
+
+
+def said():
+    # What `toban backup` and `toban restore` say is said in a terminal.
+    for file in [it for it in MAINTENANCE.rglob("*.py") if not it.name.startswith(("data_", "named_"))]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (places := SAYS.get(getattr(node.func, "id", ""))):
+                given = [node.args[place] for place in places if place < len(node.args)]
+                given += [it.value for it in node.keywords if it.arg in ("text", "remedy", "description")]
+                yield from (text for it in given for text in sentences(it))
+
+
+def test_everything_that_a_maintenance_task_says_is_translated():
+    found = {it for it in said() if it and not STATEMENT.match(it)}
+    assert len(found) > 70
+    # Each finding of a check has its title.
+    found = {it for it in found if not it.startswith("7 7")}
+    checks = [it for it in vars(vendure_checks).values() if isinstance(it, Check)]
+    found |= {f"7 {check.title}: 12 (a)" for check in checks} | {check.remedy for check in checks}
+    assert {it for it in found if not is_translated(it)} == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "there is no PostgreSQL on this machine to restore into",
+        "pg_dump is older than the server",
+        "shop.dump: pg_restore can't read it: out of memory",
+        "3 others failed with other errors",
+        "1,200 sessions that are over are still there",
+        "give unused memory back to the system: 2 GiB of 3 GiB are unused",
+        "replay all rules with other limits over the last 90 days",
+    ],
+)
+def test_what_maintenance_tasks_say_is_translated(text: str):
+    assert is_translated(text)
