@@ -69,6 +69,7 @@ def test_the_page_of_an_incident_shows_its_charts_in_each_language_and_theme(bro
     assert page.locator("svg.day .band").count() == 1
     assert page.locator(".threshold .limit").count() == 1
     assert page.locator('.threshold a[href^="/explore?"]').count() == 1
+    assert "花" in page.locator("li", has_text="Ask the CDN").last.inner_text()
     page.locator("#orders-table summary").click()
     assert page.locator("#orders-table tbody tr").count() > 3
     assert Axe().run(page, options=RULES).violations_count == 0

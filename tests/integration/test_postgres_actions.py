@@ -170,7 +170,7 @@ async def test_the_root_of_a_lock_chain_is_ended_and_its_victims_go_on(sessions:
     tools = sessions.tools()
     action = PostgresEndBlocker()
     plan = await action.plan(CONTEXT, tools)
-    assert "1 sessions wait for it" in plan.description
+    assert "blocks 1)" in plan.description
     assert "UPDATE" in plan.description
     with pytest.raises(ActionError, match="cancelling changes nothing"):
         await PostgresCancelQuery().plan(CONTEXT, tools)
