@@ -167,9 +167,9 @@ class Day:
         self.clock = FakeClock()
         self.folder = folder
         self.state = MemoryState(self.clock)
-        self.world = World(self.chance, self.clock, self.chance.choice([0.0, 0.2, 0.6]))
+        self.world = World(self.chance, self.clock, self.chance.choice([0.0, 0.3, 0.8]))
         WORLD.append(self.world)
-        modes = ["auto", "auto", "auto", "ask"] if seed % 3 else ["ask", "auto", "ask", "auto"]
+        modes = ["auto", "auto", "auto", "auto"] if seed % 3 else ["ask", "auto", "ask", "auto"]
         self.books = [
             Runbook(
                 name=f"repair_{name}",
@@ -357,9 +357,9 @@ async def held_to_the_brakes(it: Day) -> Counter[str]:
     assert not {act.key for act in acts} - set(intended), "an act without an intent in the audit log"
     assert set(intended.values()) <= {1}
     counted = Counter[str]()
-    for act in acts:
+    for place, act in enumerate(acts):
         run = runs[int(act.key.removeprefix("run-").partition(".")[0])]
-        before = [other for other in acts if other.at <= act.at and other is not act]
+        before = acts[:place]
         counted[run.mode] += 1
         if run.mode != Mode.AUTO:
             assert run.approved_by in {"ann", "ben"}
@@ -393,7 +393,7 @@ async def test_no_day_lets_automation_run_away(tmp_path: Path, seeds: range, rec
     for seed in seeds:
         with day(tmp_path, seed) as it:
             for _ in range(3):
-                for _ in range(40):
+                for _ in range(30):
                     await it.step()
                 it.clock.advance(it.chance.uniform(0.5, 10) * 3600)
             await it.finish()
