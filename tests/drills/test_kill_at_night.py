@@ -129,7 +129,7 @@ class Night:
             except (OSError, http.client.HTTPException, AssertionError):
                 status = 0
             try:
-                self.until(done, within=PATIENCE if status == 200 else 5)
+                self.until(done, within=PATIENCE if status == 200 else 20)
             except TimeoutError:
                 assert status != 200, f"{status}: {self.program.logged[-5:]}"
             else:

@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from toban.answers.answer import Answer, Verb, clicked, commanded
-from toban.answers.executor import AnswerExecutor
+from toban.answers.executor import AnswerExecutor, Mark
 from toban.answers.people import person_at_slack, person_with_email
 from toban.core.actor import Actor
 from toban.core.errors import DeliveryError, InvalidCommandError, NotFoundError
@@ -108,7 +108,7 @@ class SlackAnswers:
         self._by_email: dict[str, str] = {}
         """The people who were found by their e-mail address, by their member ID."""
 
-    async def execute(self, body: Mapping[str, Any], received: datetime) -> str:
+    async def execute(self, body: Mapping[str, Any], received: datetime, mark: Mark) -> str:
         """Execute what was received, and tell whoever sent it; return what came of it. Raises ``StateError``."""
         try:
             person, member = await self._person(body)
@@ -124,7 +124,7 @@ class SlackAnswers:
             if _is_note_button(body):
                 await self._open_note(body)
                 return "opened"
-            text = await self._executor.execute(_answer(body), actor)
+            text = await self._executor.execute(_answer(body), actor, mark)
         except (InvalidCommandError, NotFoundError) as error:
             await self._tell(body, str(error))
             return "invalid"

@@ -305,12 +305,14 @@ class Day:
         """Answer with a button, as Slack passes it on."""
         action = {"action_id": f"toban.{verb}", "value": f"r{run}.{approval}"}
         who = {"user": {"id": member}, "team": {"id": "T1"}}
-        await self.slack.execute({"type": "block_actions", **who, "actions": [action]}, self.clock.now())
+        await self.slack.execute(
+            {"type": "block_actions", **who, "actions": [action]}, self.clock.now(), lambda _: None
+        )
 
     async def command(self, text: str) -> None:
         """Answer with a command, as Slack passes it on."""
         body = {"type": "slash_commands", "user_id": "U1", "team_id": "T1", "text": text}
-        await self.slack.execute(body, self.clock.now())
+        await self.slack.execute(body, self.clock.now(), lambda _: None)
 
     async def refusals(self) -> list[Any]:
         entries = await self.state.transaction(lambda connection: audit_log.recent(connection, 1_000))
