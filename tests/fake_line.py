@@ -8,6 +8,9 @@ A fake of LINE's Messaging API.
 It refuses what LINE refuses, knows retry keys, and counts messages against a quota; made from LINE's OpenAPI documents.
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import re
 from typing import Any
@@ -19,6 +22,7 @@ class FakeLine(FakeService):
     """An official account with one group of three members."""
 
     token = "line-channel-access-token"
+    secret = "0123456789abcdef0123456789abcdef"
     group = "C" + "0123456789abcdef" * 2
 
     def __init__(self, quota: int = 200) -> None:
@@ -27,6 +31,8 @@ class FakeLine(FakeService):
         self.quota = quota
         self.used = 0
         self._keys: dict[str, str] = {}
+        self._reply_tokens: set[str] = set()
+        self.replies: list[str] = []
 
     def respond(self, received: ReceivedRequest) -> Reply:
         """Accept a push, or tell about the account."""
@@ -39,6 +45,8 @@ class FakeLine(FakeService):
         }
         if received.method == "GET" and received.path in facts:
             return Reply.json(facts[received.path])
+        if (received.method, received.path) == ("POST", "/v2/bot/message/reply"):
+            return self._replied(received.json)
         if (received.method, received.path) != ("POST", "/v2/bot/message/push"):
             return _error(404, "Not found")
         key = received.headers.get("x-line-retry-key", "")
@@ -62,6 +70,34 @@ class FakeLine(FakeService):
         """Accept it for somebody who has blocked the account."""
         return Reply.json({"sentMessages": [{"id": "461230966842064898"}]})
 
+    def _replied(self, body: dict[str, Any]) -> Reply:
+        if body["replyToken"] not in self._reply_tokens:
+            return _error(400, "Invalid reply token")
+        self._reply_tokens.remove(body["replyToken"])
+        self.replies += [it["text"] for it in body["messages"]]
+        return Reply.json({"sentMessages": [{"id": "461230966842064899"}]})
+
+    def tap(self, message: dict[str, Any], user: str, number: int = 1) -> bytes:
+        """Return what is posted to the webhook when somebody taps the button of a message."""
+        (button,) = [it for it in _parts(message["contents"]) if it.get("type") == "postback"]
+        self._reply_tokens.add(f"token-{user}-{number}")
+        event = {
+            "type": "postback",
+            "mode": "active",
+            "timestamp": 1764600000000,
+            "webhookEventId": f"01H{user[:4]}{number}",
+            "deliveryContext": {"isRedelivery": False},
+            "source": {"type": "group", "groupId": self.group, "userId": user},
+            "replyToken": f"token-{user}-{number}",
+            "postback": {"data": button["data"]},
+        }
+        return json.dumps({"destination": "U" + "f" * 32, "events": [event]}).encode()
+
+    def signed(self, body: bytes, secret: str = "") -> dict[str, str]:
+        """Return the headers of a request to the webhook."""
+        digest = hmac.new((secret or self.secret).encode(), body, hashlib.sha256).digest()
+        return {"content-type": "application/json", "x-line-signature": base64.b64encode(digest).decode()}
+
     def _problems(self, body: dict[str, Any]) -> Any:
         if unknown := set(body) - {"to", "messages", "notificationDisabled", "customAggregationUnits"}:
             self.mistakes.append(f"unknown fields {unknown}")
@@ -76,6 +112,10 @@ class FakeLine(FakeService):
             for part in _parts(message["contents"]):
                 if part.get("type") == "text" and not 1 <= _units(part.get("text", "")) <= 5_000:
                     yield {"message": "May not be empty", "property": f"{at}.text"}
+                if part.get("type") == "postback" and not (
+                    1 <= _units(part["label"]) <= 20 and 1 <= _units(part["data"]) <= 300
+                ):
+                    yield {"message": "invalid postback", "property": f"{at}.data"}
                 if part.get("type") == "uri" and (
                     not 1 <= _units(part["label"]) <= 20 or not re.fullmatch(r"https?://\S{1,990}", part["uri"])
                 ):

@@ -6,16 +6,27 @@ A fake of Twilio's API: messages and calls.
         twilio.messages, twilio.calls               # what was created
         twilio.becomes["+81901234567"] = ["queued", "undelivered"]
 
+        body, headers, path = twilio.press(call, "1")   # what it posts when a key is pressed
+
 It refuses what Twilio refuses, with its codes; made from Twilio's documentation.
 """
 
 import base64
+import hashlib
+import hmac
 import re
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
 from tests.fake_http import FakeService, ReceivedRequest, Reply
+
+TWIML = {
+    "Say": {"language", "voice"},
+    "Pause": {"length"},
+    "Gather": {"input", "numDigits", "timeout", "method", "action"},
+}
+"""The elements of TwiML that are sent, and their attributes."""
 
 
 class FakeTwilio(FakeService):
@@ -55,7 +66,7 @@ class FakeTwilio(FakeService):
         if problem := self._problem(found[1], form):
             return _error(400, *problem)
         (self.messages if found[1] == "Messages" else self.calls).append(form)
-        sid = f"{'SM' if found[1] == 'Messages' else 'CA'}{len(self._created):032x}"
+        form["Sid"] = sid = f"{'SM' if found[1] == 'Messages' else 'CA'}{len(self._created):032x}"
         usual = ["queued", "sent"] if found[1] == "Messages" else ["ringing", "in-progress"]
         self._created[sid] = self.becomes.get(form["To"], usual)
         return Reply.json({"sid": sid, "status": "queued", "error_code": None}, 201)
@@ -65,6 +76,30 @@ class FakeTwilio(FakeService):
         sid = f"SM{len(self._created):032x}"
         self._created[sid] = ["undelivered"]
         return Reply.json({"sid": sid, "status": "queued"}, 201)
+
+    def press(
+        self, call: dict[str, str], digits: str, *, token: str = "", sid: str = "", **changed: str
+    ) -> tuple[bytes, dict[str, str], str]:
+        """Return what is posted when a key is pressed in a call: the body, its headers, and the path with its query."""
+        (url,) = {it.attrib["action"] for it in ET.fromstring(call["Twiml"]).iter("Gather")}
+        fields = {
+            "CallSid": sid or call["Sid"],
+            "AccountSid": self.account,
+            "From": call["From"],
+            "To": call["To"],
+            "Digits": digits,
+            "CallStatus": "in-progress",
+            "Direction": "outbound-api",
+            "ApiVersion": "2010-04-01",
+        }
+        signed = url + "".join(f"{name}{fields[name]}" for name in sorted(fields))
+        signature = hmac.new((token or self.token).encode(), signed.encode(), hashlib.sha1).digest()
+        parts = urlsplit(url)
+        headers = {
+            "content-type": "application/x-www-form-urlencoded",
+            "x-twilio-signature": base64.b64encode(signature).decode(),
+        }
+        return urlencode({**fields, **changed}).encode(), headers, f"{parts.path}?{parts.query}"
 
     def _problem(self, what: str, form: dict[str, str]) -> tuple[int, str] | None:
         known = {"To", "From", "MessagingServiceSid", *(["Body"] if what == "Messages" else ["Twiml"])}
@@ -79,8 +114,14 @@ class FakeTwilio(FakeService):
         if what == "Calls":
             if len(form["Twiml"]) > 4_000:
                 return 32018, "Twiml size exceeded maximum allowed value"
-            if ET.fromstring(form["Twiml"]).tag != "Response":
+            twiml = ET.fromstring(form["Twiml"])
+            if twiml.tag != "Response":
                 return 12100, "Document parse failure"
+            for element in twiml.iter():
+                if wrong := set(element.attrib) - TWIML.get(element.tag, set()):
+                    self.mistakes.append(f"{element.tag} has {wrong}")
+                if element.tag == "Gather" and urlsplit(element.attrib["action"]).scheme not in {"http", "https"}:
+                    return 13325, "Gather: Invalid action URL"
         return None
 
 

@@ -50,12 +50,12 @@ def start(
     *,
     fresh: bool = False,
 ) -> ForkedProcess | subprocess.Popen[bytes]:
-    """Start a command with the given standard input, output and error: toban's own by the fork server."""
+    """Start a command with the given standard input, output and error: a module of Python by the fork server."""
     stdin, stdout, stderr = standard
     server = fork_server()
-    if not fresh and [*command[: len(TOBAN)]] == TOBAN and server.can_start(environment):
+    if not fresh and [*command[:2]] == TOBAN[:2] and server.can_start(environment):
         files = (stdin.fileno(), stdout.fileno(), stderr.fileno())
-        return server.start(command[len(TOBAN) :], environment, folder, files)
+        return server.start(command[3:], environment, folder, files, command[2])
     return subprocess.Popen(command, env=environment, cwd=folder, stdin=stdin, stdout=stdout, stderr=stderr)
 
 

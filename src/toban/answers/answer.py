@@ -21,6 +21,7 @@ class Verb(StrEnum):
     UNACKNOWLEDGE = "unacknowledge"
     SNOOZE = "snooze"
     NOTE = "note"
+    ESCALATE = "escalate"
     RESOLVE = "resolve"
     APPROVE = "approve"
     REFUSE = "refuse"

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import Connection
+
 from toban.answers.answer import LENGTH, Answer, Verb
 from toban.core.actor import Actor
 from toban.core.config_types import format_duration
@@ -16,6 +18,8 @@ from toban.incidents.policy import IncidentPolicy
 from toban.runbooks.commands import RunbookCommands
 
 LISTED = 10
+Mark = Callable[[Connection], None]
+"""Writes that an answer is executed."""
 
 
 class AnswerExecutor:
@@ -29,8 +33,12 @@ class AnswerExecutor:
         self._policy = policy
         self._clock = clock
 
-    async def execute(self, answer: Answer, actor: Actor) -> str:
-        """Execute an answer; return what came of it, for whoever answered."""
+    async def execute(self, answer: Answer, actor: Actor, mark: Mark = lambda _: None) -> str:
+        """
+        Execute an answer; return what came of it, for whoever answered.
+
+        ``mark`` is written in the transaction that changes an incident: a crash after it does not repeat the change.
+        """
         verb = answer.verb
         if verb in {Verb.APPROVE, Verb.REFUSE}:
             return await self._run(answer, actor)
@@ -41,17 +49,22 @@ class AnswerExecutor:
         if verb is Verb.STOP:
             await self._runbooks.stop(actor, answer.text)
             return self.say("stopped")
-        return await self._incident(answer, actor)
+        return await self._incident(answer, actor, self._incidents.writing(mark))
+
+    @property
+    def language(self) -> str:
+        """The language of messages."""
+        return self._policy().language
 
     def say(self, key: str, **facts: object) -> str:
         """Return a sentence in the language of messages."""
         return catalogue("toban.answers", self._policy().language)[key].format(**facts)
 
-    async def _incident(self, answer: Answer, actor: Actor) -> str:
+    async def _incident(self, answer: Answer, actor: Actor, commands: IncidentCommands) -> str:
         incident = (await self._incidents.details(answer.number)).incident
         if not incident.is_open and answer.verb is not Verb.NOTE:
             raise InvalidCommandError(self._resolved_text(incident))
-        number, commands = answer.number, self._incidents
+        number = answer.number
         if answer.verb is Verb.ACKNOWLEDGE:
             self._check_is_news(incident, answer, actor)
             await commands.acknowledge(number, actor, answer.text)
@@ -59,6 +72,8 @@ class AnswerExecutor:
             await commands.unacknowledge(number, actor)
         elif answer.verb is Verb.SNOOZE:
             await commands.snooze(number, answer.length or LENGTH, actor, answer.text)
+        elif answer.verb is Verb.ESCALATE:
+            await commands.escalate(number, actor)
         elif answer.verb is Verb.NOTE:
             await commands.note(number, answer.text, actor)
         else:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from toban.answers import repository
 from toban.answers.answer import Answer, Verb
-from toban.answers.executor import AnswerExecutor
+from toban.answers.executor import AnswerExecutor, Mark
 from toban.answers.people import person_at_pagerduty
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError
@@ -60,7 +60,7 @@ class PagerdutyAnswers:
         self._state = state
         self._clock = clock
 
-    async def execute(self, body: Mapping[str, Any], received: datetime) -> str:
+    async def execute(self, body: Mapping[str, Any], received: datetime, mark: Mark) -> str:
         """Execute an event; return what came of it. Raises ``StateError``."""
         number = await self._incident(as_mapping(body.get("data")))
         verb, agent = VERBS.get(str(body.get("event_type", ""))), as_mapping(body.get("agent"))
@@ -70,7 +70,7 @@ class PagerdutyAnswers:
         text = str(as_mapping(body.get("data")).get("content", "")) if verb is Verb.NOTE else ""
         actor = self._actor(agent)
         try:
-            await self._executor.execute(Answer(verb, number, text=text), actor)
+            await self._executor.execute(Answer(verb, number, text=text), actor, mark)
         except (InvalidCommandError, NotFoundError) as error:
             # It is resolved here already, or not acknowledged: both sides agree, or the newer answer stays.
             facts = {"incident": number, "event": str(body.get("event_type", "")), "reason": str(error)}

@@ -1,4 +1,4 @@
-"""Who answers: the people of `on_call`, by what names them at Slack and at PagerDuty, and what they may do."""
+"""Who answers: the people of `on_call`, by what names them at each service, and what they may do."""
 
 from toban.access.accounts import Accounts
 from toban.access.permissions import PUBLIC, Permission, Role
@@ -14,6 +14,16 @@ def person_with_email(on_call: OnCallSettings, email: str) -> str:
     """Return the person with an e-mail address; empty if nobody has it."""
     wanted = email.strip().casefold()
     return next((name for name, it in on_call.people.items() if wanted and it.email.casefold() == wanted), "")
+
+
+def person_at_line(on_call: OnCallSettings, user: str) -> str:
+    """Return the person with a user ID at LINE; empty if nobody has it."""
+    return next((name for name, it in on_call.people.items() if it.line and it.line == user), "")
+
+
+def person_with_phone(on_call: OnCallSettings, number: str) -> str:
+    """Return the person with a telephone number; empty if nobody has it."""
+    return next((name for name, it in on_call.people.items() if it.phone and it.phone == number), "")
 
 
 def person_at_pagerduty(on_call: OnCallSettings, user: str, email: str) -> str:

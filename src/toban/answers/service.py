@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Connection
 
 from toban.answers import repository
+from toban.answers.executor import Mark
 from toban.answers.repository import ReceivedAnswer
 from toban.core.errors import StateError
 from toban.core.failure_log import FailureLog
@@ -38,10 +39,11 @@ class AnswerSource(Protocol):
 
     kind: str
 
-    async def execute(self, body: Mapping[str, Any], received: datetime) -> str:
+    async def execute(self, body: Mapping[str, Any], received: datetime, mark: Mark) -> str:
         """
         Execute what was received, and tell whoever sent it; return what came of it, like ``done`` or ``refused``.
 
+        ``mark`` is written in the transaction that changes an incident.
         Raises ``StateError``: then it is tried again.
         """
         ...
@@ -51,8 +53,8 @@ class AnswerService:
     """
     Executes answers in the order in which they were received.
 
-    They are written before Slack or PagerDuty gets its response: neither sends a click again. After a crash between
-    an answer and its mark it is executed again; its command then finds what is done already.
+    They are written before Slack or PagerDuty gets its response: neither sends a click again. The mark that an
+    answer is executed is written with the change that it makes: after a crash nothing is done twice.
     """
 
     name = "answers"
@@ -96,6 +98,9 @@ class AnswerService:
         return timedelta() if len(found) == BATCH else IDLE
 
     async def _execute(self, answer: ReceivedAnswer) -> None:
+        def finish(connection: Connection) -> None:
+            repository.finish(connection, answer.id, self._clock.now())
+
         source = self._sources.get(answer.source)
         attempts = answer.attempts + (answer.id not in self._begun)
         if source is None or attempts > MAX_ATTEMPTS:
@@ -105,10 +110,7 @@ class AnswerService:
         else:
             await self._state.transaction(lambda connection: repository.count_attempt(connection, answer.id, attempts))
             self._begun.add(answer.id)
-            outcome = await source.execute(answer.body, answer.at)
-
-        def finish(connection: Connection) -> None:
-            repository.finish(connection, answer.id, self._clock.now())
+            outcome = await source.execute(answer.body, answer.at, finish)
 
         await self._state.transaction(finish)
         self._begun.discard(answer.id)

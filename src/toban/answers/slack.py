@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import structlog
 
-from toban.access.accounts import Accounts
+from toban.access.permissions import Permission
 from toban.answers.answer import Answer, Verb, clicked, commanded
-from toban.answers.executor import AnswerExecutor
-from toban.answers.people import permissions_of, person_at_slack, person_with_email
+from toban.answers.executor import AnswerExecutor, Mark
+from toban.answers.people import person_at_slack, person_with_email
 from toban.core.actor import Actor
 from toban.core.errors import DeliveryError, InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
@@ -95,16 +95,16 @@ class SlackAnswers:
         channel: Slack,
         tools: Callable[[], ChannelTools],
         on_call: OnCallSettings,
-        accounts: Callable[[], Accounts],
+        permissions: Callable[[str], frozenset[Permission]],
         executor: AnswerExecutor,
         state: State,
         clock: Clock,
     ) -> None:
-        """``tools`` returns the tools of one request, ``accounts`` the users of now: a role may change at any time."""
+        """``tools`` returns the tools of one request, ``permissions`` what a person may do now."""
         self._channel = channel
         self._tools = tools
         self._on_call = on_call
-        self._accounts = accounts
+        self._permissions = permissions
         self._executor = executor
         self._state = state
         self._clock = clock
@@ -112,7 +112,7 @@ class SlackAnswers:
         self._by_email: dict[str, str] = {}
         """The people who were found by their e-mail address, by their member ID."""
 
-    async def execute(self, body: Mapping[str, Any], received: datetime) -> str:
+    async def execute(self, body: Mapping[str, Any], received: datetime, mark: Mark) -> str:
         """Execute what was received, and tell whoever sent it; return what came of it. Raises ``StateError``."""
         if _action(body).get("action_id") == OPEN:
             return "opened"  # Slack opens the page; it says so to the app as well
@@ -130,13 +130,13 @@ class SlackAnswers:
         actor = Actor(person, "slack")
         try:
             answer = _answer(body)
-            if answer.verb.permission not in permissions_of(self._on_call, person, self._accounts()):
+            if answer.verb.permission not in self._permissions(person):
                 await self._refuse(body, actor, "the role does not permit it", "not-permitted")
                 return "refused"
             if _is_note_button(body):
                 await self._open_note(body)
                 return "opened"
-            text = await self._executor.execute(answer, actor)
+            text = await self._executor.execute(answer, actor, mark)
         except (InvalidCommandError, NotFoundError) as error:
             await self._tell(body, str(error))
             return "invalid"

@@ -59,10 +59,22 @@ class IncidentCommands:
     ``InvalidCommandError`` and ``StateError``.
     """
 
-    def __init__(self, service: IncidentService, state: State, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: IncidentService,
+        state: State,
+        clock: Clock,
+        also: Callable[[Connection], None] = lambda _: None,
+    ) -> None:
+        """``also`` writes something else in the transaction of a change."""
         self._service = service
         self._state = state
         self._clock = clock
+        self._also = also
+
+    def writing(self, also: Callable[[Connection], None]) -> "IncidentCommands":
+        """Return commands that write something else too in the transaction of a change."""
+        return IncidentCommands(self._service, self._state, self._clock, also)
 
     async def incidents(self, limit: int = 50, before: int | None = None) -> list[Incident]:
         """Return the newest incidents, newest first."""
@@ -330,6 +342,7 @@ class IncidentCommands:
             if action in ACTS:
                 act = Act("note", now, actor.name, alerts=tuple(after.incident.alerts))
                 event_log.append(connection, ACT_TOPIC, act.as_dict(), now)
+            self._also(connection)
             return after.incident
 
         incident = await self._state.transaction(work)

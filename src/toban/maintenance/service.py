@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from toban.core.actor import MAINTENANCE, Actor
+from toban.core.background_tasks import BackgroundTasks
 from toban.core.errors import StateError
 from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
@@ -78,7 +79,7 @@ class MaintenanceService:
         self._since = clock.now()
         self._wakeup = Wakeup(clock)
         self._executions: dict[int, Execution] = {}
-        self._running: dict[int, asyncio.Task[None]] = {}
+        self._running = BackgroundTasks()
         self._beginning = asyncio.Lock()
         """Held while a run is written and not yet executed: it must not look abandoned."""
         self._failure = FailureLog(log, "state unavailable: no maintenance runs", "state available again")
@@ -112,11 +113,7 @@ class MaintenanceService:
                 await self.once()
                 await self._wakeup.wait(INTERVAL.total_seconds())
         finally:
-            running = list(self._running.values())
-            for it in running:
-                it.cancel()
-            if running:
-                await asyncio.wait(running)
+            await self._running.cancel()
 
     async def once(self) -> None:
         """Take note of interrupted runs, and start what is due."""
@@ -134,9 +131,7 @@ class MaintenanceService:
 
     async def settled(self) -> None:
         """Wait until no run goes on."""
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
-            await asyncio.sleep(0)
+        await self._running.settled()
 
     async def begin(
         self, task: Task, *, due_at: datetime | None = None, actor: Actor = MAINTENANCE, dry: bool = False
@@ -169,8 +164,7 @@ class MaintenanceService:
                 log.info("maintenance started", task=task.name, run=run.id, dry=dry)
                 execution = Execution(run, task, self.ports, self._state, self._clock, self._changed)
                 self._executions[run.id] = execution
-                name = f"maintenance {task.name} {run.id}"
-                self._running[run.id] = asyncio.get_running_loop().create_task(self._execute(execution), name=name)
+                self._running.start(run.id, self._execute(execution), f"maintenance {task.name} {run.id}")
                 self._changed()
         return run
 
@@ -185,7 +179,6 @@ class MaintenanceService:
             # The row stays as it is, and is found as abandoned when state is available again.
             log.warning("maintenance interrupted: state unavailable", task=run.task, run=run.id, error=str(error))
         finally:
-            self._running.pop(run.id, None)
             self._executions.pop(run.id, None)
             self._wakeup.set()
 

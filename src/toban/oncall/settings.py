@@ -103,6 +103,12 @@ class Person(Section):
     pagerduty: str = ""
     """The e-mail address or user ID at PagerDuty, if another one."""
 
+    phone: str = ""
+    """The number by which calls reach this person, like `+81901234567`: they answer with a key."""
+
+    line: str = ""
+    """The user ID at LINE (U…), which events of its webhook have."""
+
     quiet: Annotated[tuple[QuietHours, ...], BeforeValidator(_quiet)] = Field(default=(), max_length=20)
     """When this person is not notified; one of these needs no list."""
 

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from toban.core.alerts import Alert
+from toban.core.background_tasks import BackgroundTasks
 from toban.core.errors import QueryError, StateError, StoreError
 from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
@@ -56,7 +57,7 @@ class RunbookService:
         self._situations = SituationReader(lambda: self.ports, folder, state, clock, meters)
         self._executor = RunExecutor(lambda: self.ports, self._situations, state, clock, meters, self._changed)
         self._wakeup = Wakeup(clock)
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks = BackgroundTasks()
         self._failure = FailureLog(log, "state unavailable: no runbook runs", "state available again")
         self._recovered = False
         self._pruned: datetime | None = None
@@ -101,8 +102,7 @@ class RunbookService:
                 await self.once()
                 await self._wakeup.wait(INTERVAL.total_seconds())
         finally:
-            for task in self._tasks.values():
-                task.cancel()
+            await self._tasks.cancel()
 
     async def once(self) -> None:
         """Continue what was interrupted, and start what an alert calls for."""
@@ -120,9 +120,7 @@ class RunbookService:
 
     async def settled(self) -> None:
         """Wait until no run goes on by itself."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
-            await asyncio.sleep(0)
+        await self._tasks.settled()
 
     async def begin(self, runbook: Runbook, alert: Alert, mode: Mode, *, by: str = "", text: str = "") -> Run:
         """Begin a run; it is executed in the background. Raises ``StateError``."""
@@ -142,9 +140,7 @@ class RunbookService:
 
     def resume(self, run: Run) -> None:
         """Execute a run in the background, from its next step on."""
-        if run.id not in self._tasks:
-            name = f"runbook {run.runbook} {run.id}"
-            self._tasks[run.id] = asyncio.get_running_loop().create_task(self._execute(run), name=name)
+        self._tasks.start(run.id, self._execute(run), f"runbook {run.runbook} {run.id}")
 
     async def _execute(self, run: Run) -> None:
         try:
@@ -157,7 +153,6 @@ class RunbookService:
             log.exception("runbook failed unexpectedly", runbook=run.runbook, run=run.id)
             await self._fail(run, f"unexpected error: {type(error).__name__}: {error}")
         finally:
-            self._tasks.pop(run.id, None)
             self.wake()
 
     async def _fail(self, run: Run, text: str) -> None:

@@ -1,28 +1,31 @@
-"""The signed requests by which Slack and PagerDuty pass on what people answer."""
+"""The signed requests by which Slack, PagerDuty, LINE and Twilio pass on what people answer."""
 
 from collections.abc import Mapping
 from typing import Any, Final
+from xml.sax.saxutils import escape as xml_escape
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.access.permissions import Permission
-from toban.answers import pagerduty, slack
+from toban.answers import line, pagerduty, slack, twilio
 from toban.answers.assembly import Answers
 from toban.core.errors import StateError
 from toban.core.ports import Clock
 from toban.core.untyped_json import as_mapping
+from toban.notify.channels.twilio import HOOK, INCIDENT, gather, say
 from toban.web.endpoint import FORM, JSON, Endpoint
 from toban.web.problem_details import problem
 from toban.web.request_bodies import RETRY_AFTER, read_body
 
 MAX_BYTES: Final = 4 * 2**20
 """A click carries its whole message."""
+MAX_FORM: Final = 64 * 2**10
 
 
 class AnswerHooks:
-    """Checks signatures, and writes answers down before it responds: neither service sends a click again."""
+    """Checks signatures, and writes answers down before it responds: not every service sends a click again."""
 
     def __init__(self, answers: Answers, clock: Clock) -> None:
         self._answers = answers
@@ -35,6 +38,8 @@ class AnswerHooks:
         return [
             Endpoint("/hooks/slack", self.slack, public, methods=post, takes=FORM, largest=MAX_BYTES),
             Endpoint("/hooks/pagerduty", self.pagerduty, public, methods=post, takes=JSON, largest=MAX_BYTES),
+            Endpoint("/hooks/line", self.line, public, methods=post, takes=JSON, largest=MAX_BYTES),
+            Endpoint(HOOK, self.twilio, public, methods=post, takes=FORM, largest=MAX_FORM),
         ]
 
     async def slack(self, request: Request) -> Response:
@@ -71,6 +76,49 @@ class AnswerHooks:
             return problem(400, f"the event is no JSON: {error}")
         return await self._receive(channel, pagerduty.idempotency_key(channel, event), event)
 
+    async def line(self, request: Request) -> Response:
+        """Receive postbacks; other events, and the empty request by which LINE verifies the address, are ignored."""
+        body = await read_body(request)
+        given, secrets = request.headers.get("x-line-signature", ""), self._answers.line_secrets
+        if not secrets:
+            return problem(403, "no channel of kind line has a channel_secret")
+        channel = next((it for it in secrets if line.is_signed(secrets[it], body, given)), None)
+        if channel is None:
+            return problem(403, "the signature is wrong: is channel_secret the one of the Messaging API channel?")
+        try:
+            events = line.parse_request(body)
+        except ValueError as error:
+            return problem(400, f"the request is no JSON: {error}")
+        for event in events:
+            response = await self._receive(channel, line.idempotency_key(event), event)
+            if response.status_code != 200:
+                return response  # LINE sends all of them again; those that are written are known then
+        return Response(status_code=200)
+
+    async def twilio(self, request: Request) -> Response:
+        """Receive a key that was pressed in a call, and respond with what is said then."""
+        body, answers = await read_body(request), self._answers
+        if not answers.twilio_tokens:
+            return problem(403, "no channel of kind twilio has `answers`, or notify.address is not set")
+        try:
+            fields = twilio.parse_form(body)
+        except ValueError as error:
+            return problem(400, f"the request is no form: {error}")
+        given, query = request.headers.get("x-twilio-signature", ""), request.url.query
+        url = f"{answers.address.rstrip('/')}{HOOK}{f'?{query}' if query else ''}"
+        tokens = answers.twilio_tokens
+        channel = next((it for it in tokens if twilio.is_signed(tokens[it], url, fields, given)), None)
+        if channel is None:
+            return problem(403, "the signature is wrong: is the token right, and notify.address what Twilio calls?")
+        source, kept = answers.twilio[channel], twilio.kept_fields(dict(fields), request.query_params.get(INCIDENT, ""))
+        if kept["digits"] not in twilio.KEYS:
+            return _call(gather(say(xml_escape(source.say("key-unknown")), source.language), url))
+        key = twilio.idempotency_key(kept)
+        response = await self._receive(channel, key, kept)
+        if response.status_code != 200 or not key:
+            return response
+        return _call(say(xml_escape(await source.spoken(key)), source.language))
+
     async def _receive(self, channel: str, key: str, body: Mapping[str, Any]) -> Response:
         try:
             if key:
@@ -78,3 +126,8 @@ class AnswerHooks:
         except StateError as error:
             return problem(503, str(error), headers={"retry-after": str(RETRY_AFTER)})
         return Response(status_code=200)
+
+
+def _call(spoken: str) -> Response:
+    """Return what a call goes on with, as TwiML."""
+    return Response(f"<Response>{spoken}</Response>", media_type="text/xml")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.incident_timeline import policy
-from tests.unit.runbooks.test_service import MACHINE, Process, runbook
+from tests.runbook_process import MACHINE, Process, runbook
 from toban.answers.answer import clicked
 from toban.answers.executor import AnswerExecutor
 from toban.core.actor import Actor
@@ -24,7 +24,7 @@ TEAM = {"people": {"ann": {"channels": ["phone"]}, "ben": {"channels": ["mail"]}
 async def life(tmp_path):
     MACHINE.version, MACHINE.outcome, MACHINE.found = 1, lambda: "restarted", None
     MACHINE.acts.clear()
-    found = Process(tmp_path, FakeClock(), runbook(mode="ask"))
+    found = Process(tmp_path, FakeClock(), [runbook(mode="ask")])
     # An event is kept for those who want to read it.
     await found.state.transaction(lambda connection: event_log.subscribe(connection, "test"))
     found.fires()

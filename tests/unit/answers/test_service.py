@@ -19,7 +19,7 @@ class Source:
         self.executed: list[str] = []
         self.fails: BaseException | None = None
 
-    async def execute(self, body, received):
+    async def execute(self, body, received, mark):
         if self.fails:
             raise self.fails
         self.executed.append(body["text"])

@@ -1,136 +1,22 @@
 """Runs from an alert to their end: asked, approved, acted, interrupted, stopped; each act is counted."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+import asyncio
+from dataclasses import replace
+from typing import Any
 
-import httpx2
 import pytest
 
 from tests.fakes import FakeClock
+from tests.runbook_process import MACHINE, Killed, Process, Restart, runbook
 from toban.core.actor import Actor
-from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import ActionError, InvalidCommandError, NotFoundError, StateError
-from toban.core.labels import Labels
-from toban.core.metric_registry import MetricRegistry
-from toban.core.query_result import QueryResult
-from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
-from toban.runbooks.commands import RunbookCommands
 from toban.runbooks.run import RunState
-from toban.runbooks.runbook import Guard, Mode, Runbook, TextStep
-from toban.runbooks.service import RunbookService
+from toban.runbooks.runbook import Mode, Runbook, TextStep
 from toban.runbooks.settings import RunbookSettings
-from toban.runbooks.situation import STOP_FILE, RunbookPorts
-from toban.shop.connections import ShopConnections
+from toban.runbooks.situation import STOP_FILE
 from toban.state import audit_log
-from toban.state.backends import SqliteBackend
-from toban.state.database import State
 
 ANN = Actor("ann", "session")
-
-
-class Killed(BaseException):
-    """The process was killed here."""
-
-
-@dataclass
-class Machine:
-    """What the action acts on: its version, how often it was acted on, and what happens when it is."""
-
-    version: int = 1
-    acts: list[str] = field(default_factory=list)
-    outcome: Callable[[], str] = lambda: "restarted"
-    found: str | None = None
-
-
-MACHINE = Machine()
-
-
-class Restart(Action):
-    """Restart the machine of the test."""
-
-    kind: Literal["restart"] = "restart"
-
-    acts: ClassVar[bool] = True
-
-    async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
-        if MACHINE.version == 0:
-            raise ActionError("it is the last healthy machine")
-        return Plan("restart m1", str(MACHINE.version), ("m1",))
-
-    async def run(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str:
-        MACHINE.acts.append(context.key)
-        return MACHINE.outcome()
-
-    async def look(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str | None:
-        return MACHINE.found
-
-
-class Queries:
-    """Answers every query with nothing, or with an error."""
-
-    async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
-        raise AssertionError(query)
-
-
-class Process:
-    """The runbooks of one toban process, over a folder and a clock that outlive it."""
-
-    def __init__(self, folder: Path, clock: FakeClock, runbook: Runbook, settings: RunbookSettings | None = None):
-        self.clock = clock
-        self.folder = folder
-        self.alerts: list[Alert] = []
-        self.doubts = ""
-        self.state = State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
-        self.service = RunbookService(folder, self.state, clock, MetricRegistry())
-        self.commands = RunbookCommands(self.service, self.state, clock)
-        tools = ActionTools(
-            httpx2.AsyncClient(), clock, ShopConnections(), Queries(), self.is_firing, self._nothing, self._nothing
-        )
-        self.service.configure(
-            RunbookPorts(
-                settings or RunbookSettings(),
-                [runbook],
-                tools,
-                lambda: self.alerts,
-                lambda: self.doubts,
-                lambda: "",
-            )
-        )
-
-    def is_firing(self, fingerprint: str) -> bool:
-        return any(it.fingerprint == fingerprint and it.status is AlertStatus.FIRING for it in self.alerts)
-
-    async def _nothing(self, *_: Any) -> str:
-        return ""
-
-    def fires(self, name: str = "memory", **labels: str) -> None:
-        now = self.clock.now()
-        self.alerts.append(Alert(Labels(alertname=name, **labels), {}, AlertStatus.FIRING, now, now))
-
-    def resolves(self) -> None:
-        self.alerts = []
-
-    async def passes(self, minutes: float, step: float = 10) -> None:
-        """Let time pass; the service looks at the alerts every ten seconds."""
-        end = self.clock.now() + timedelta(minutes=minutes)
-        while self.clock.now() < end:
-            self.clock.advance(step)
-            await self.service.once()
-            await self.service.settled()
-
-    async def state_of(self, number: int = 1) -> str:
-        return (await self.commands.run(number)).state.value
-
-    async def close(self) -> None:
-        await self.state.__aexit__(None, None, None)
-
-
-def runbook(*steps: Any, **guard: Any) -> Runbook:
-    found = Guard.model_validate({"mode": "auto", **guard})
-    return Runbook(name="fix", title="Fix it", when=('alertname="memory"',), guard=found, steps=steps or (Restart(),))
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +31,7 @@ def start(tmp_path):
     opened = []
 
     def make(book: Runbook | None = None, settings: RunbookSettings | None = None) -> Process:
-        opened.append(Process(tmp_path, clock, book or runbook(), settings))
+        opened.append(Process(tmp_path, clock, [book or runbook()], settings))
         return opened[-1]
 
     return make
@@ -425,3 +311,27 @@ async def test_text_steps_wait_for_a_person_in_every_mode_but_dry(start, mode):
     life.fires()
     await life.passes(2)
     assert await life.state_of() == ("dry" if mode is Mode.DRY else "waiting")
+
+
+async def test_a_stop_waits_until_what_was_cancelled_has_released_what_it_held(start, monkeypatch):
+    life = start()
+    life.fires()
+    begun, released = asyncio.Event(), []
+
+    async def holds(*_: Any) -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # as the request that gives a lease back
+            released.append("lease")
+        raise AssertionError
+
+    monkeypatch.setattr(Restart, "run", holds)
+    life.clock.advance(120)
+    service = asyncio.create_task(life.service.run())
+    await begun.wait()
+    service.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await service
+    assert released == ["lease"]

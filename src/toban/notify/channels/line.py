@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator
@@ -9,12 +10,13 @@ from pydantic import AfterValidator
 from toban.core.config_types import Address, Secret, Text
 from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
-from toban.core.notification import Notification
+from toban.core.notification import Notification, OfferKind
 from toban.core.text_limits import truncate, utf16_units
 from toban.core.untyped_json import as_list, as_mapping
 from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.http_delivery import DeliveryResponse
 from toban.notify.message_parts import MessageParts, message_parts
+from toban.notify.texts import texts
 
 COLORS: Final = {"critical": "#d32f2f", "warning": "#b36b00", "info": "#2e7d32"}
 
@@ -52,6 +54,12 @@ class Line(Channel):
     to: Annotated[Text, AfterValidator(_recipient)]
     """The ID of the user (U…), group (C…) or room (R…) to send to."""
 
+    channel_secret: Secret | None = None
+    """
+    The channel secret, by which LINE signs what it sends: with it, messages about incidents have a button to
+    acknowledge them. LINE must reach `/hooks/line`.
+    """
+
     api: Address = "https://api.line.me"
     """Where the Messaging API is."""
 
@@ -62,7 +70,10 @@ class Line(Channel):
 
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """Push it. When the month's messages are used up it is rejected, so that another channel gets it at once."""
-        body = {"to": self.to, "messages": [render_message(message_parts(notification, tools.shop))]}
+        body = {
+            "to": self.to,
+            "messages": [render_message(message_parts(notification, tools.shop), self._offers(notification))],
+        }
         key = {"x-line-retry-key": str(uuid.uuid5(_NAMESPACE, f"{self.to}\n{notification.key}"))}
         response = await self.http(tools).post(f"{self._url}/message/push", body, {**self._access, **key})
         if response.status == 409 and "x-line-accepted-request-id" in response.headers:
@@ -72,6 +83,20 @@ class Line(Channel):
         response.raise_for_status(_error(response))
         response.raise_for_page("LINE")
         return {}
+
+    def _offers(self, notification: Notification) -> Mapping[str, str]:
+        """Return what people can do from a message: the data of each button, by its label."""
+        if self.channel_secret is None:
+            return {}
+        known = [it for it in notification.offers if it.kind is OfferKind.ACKNOWLEDGE]
+        say = texts(notification.language)
+        return {say[f"offer-{it.kind.value}"]: f"toban.{it.kind.value} {it.value}" for it in known}
+
+    async def reply(self, token: str, text: str, tools: ChannelTools) -> None:
+        """Reply to an event of the webhook with a text. Raises ``DeliveryError``."""
+        body = {"replyToken": token, "messages": [{"type": "text", "text": truncate(text, _TEXT, size=utf16_units)}]}
+        response = await self.http(tools).post(f"{self._url}/message/reply", body, self._access)
+        response.raise_for_status(_error(response))
 
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Ask who the account is, and how many of the month's messages are left."""
@@ -114,8 +139,12 @@ def _error(response: DeliveryResponse) -> str:
     return "; ".join([response.error_text, *reasons])
 
 
-def render_message(parts: MessageParts) -> dict[str, Any]:
-    """Return a Flex message: texts are shown as they are. https://developers.line.biz/en/reference/messaging-api/."""
+def render_message(parts: MessageParts, offers: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return a Flex message: texts are shown as they are. https://developers.line.biz/en/reference/messaging-api/.
+
+    ``offers`` are the buttons that LINE sends back to toban: their data by their labels.
+    """
     text = truncate("\n".join(parts.lines), _TEXT, size=utf16_units)
     body = [
         {"type": "text", "text": parts.state, "size": "sm", "weight": "bold", "color": COLORS[parts.tone]},
@@ -138,6 +167,19 @@ def render_message(parts: MessageParts) -> dict[str, Any]:
         ),
     ]
     buttons = [
+        {
+            "type": "button",
+            "style": "primary",
+            "height": "sm",
+            "action": {
+                "type": "postback",
+                "label": truncate(label, _LABEL, size=utf16_units),
+                "data": data,
+                "displayText": label,
+            },
+        }
+        for label, data in offers.items()
+    ] + [
         {
             "type": "button",
             "style": "link",

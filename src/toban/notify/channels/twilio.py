@@ -6,20 +6,23 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
+from urllib.parse import quote
 from xml.sax.saxutils import escape as xml_escape
+from xml.sax.saxutils import quoteattr
 
 import structlog
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from toban.core.config_types import Address, Duration, Secret, Text
 from toban.core.connection_check import ConnectionCheck
 from toban.core.errors import DeliveryError
-from toban.core.notification import Notification, NotificationKind
+from toban.core.notification import Notification, NotificationKind, OfferKind
 from toban.core.text_limits import safe_text, truncate
 from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.delivery_attempt import RecipientRefusal
 from toban.notify.message_parts import MessageParts, message_parts
+from toban.notify.texts import texts
 
 log = structlog.get_logger("toban.notify")
 
@@ -33,6 +36,10 @@ CALLED: Final = frozenset({NotificationKind.FIRING, NotificationKind.REMINDER})
 """What is worth a call, beside critical notices; nobody is called because an alert is resolved or a silence ends."""
 
 POLL_SECONDS: Final = 2.0
+
+HOOK: Final = "/hooks/twilio"
+INCIDENT: Final = "incident"
+"""The parameter of the hook that names the incident and its version."""
 
 _SMS: Final = 480
 """Seven parts of a message in Japanese, four in English: each part costs. Twilio accepts 1,600 characters."""
@@ -67,7 +74,7 @@ class Twilio(Channel):
     Send an SMS to some numbers, or call them and read the summary aloud.
 
     Twilio accepts a message before the carrier does: toban asks what became of it, and what was not delivered goes to
-    another channel. A call can't be answered with a key: acknowledge in toban.
+    another channel. With `answers`, a call of an incident is answered with a key.
     """
 
     kind: Literal["twilio"] = "twilio"
@@ -96,11 +103,33 @@ class Twilio(Channel):
     by: Literal["sms", "call"] = "sms"
     """How: with `call`, firing alerts, reminders and critical notices are calls, and the rest is an SMS."""
 
+    answers: bool = False
+    """
+    Whether a call about an incident takes a key: 1 acknowledges it, 2 calls everybody.
+
+    It needs `notify.address`, at which Twilio must reach `/hooks/twilio`; without one, calls take no key.
+    """
+
+    auth_token: Secret | None = None
+    """The auth token of the account, by which Twilio signs what it sends; only needed with `key`."""
+
     confirmation: Duration = timedelta(seconds=45)
     """How long to ask what became of a message or call; after that it counts as delivered."""
 
     api: Address = "https://api.twilio.com"
     """Where the API is."""
+
+    @model_validator(mode="after")
+    def _can_check_signatures(self) -> Self:
+        if self.answers and self.key and self.auth_token is None:
+            raise ValueError("answers: set `auth_token` too: Twilio signs with it, and not with the API key in `key`")
+        return self
+
+    @property
+    def signing_token(self) -> str:
+        """What Twilio signs with; empty where calls take no key."""
+        token = self.auth_token or self.token
+        return token.get_secret_value() if self.answers and self.by == "call" else ""
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -118,7 +147,8 @@ class Twilio(Channel):
         parts = message_parts(notification, tools.shop)
         by_call = self.by == "call" and _is_worth_a_call(notification)
         what = "Calls" if by_call else "Messages"
-        form = {"Twiml": render_call(parts, notification.language)} if by_call else {"Body": render_sms(parts)}
+        url = answer_url(tools.address, notification) if self.answers else ""
+        form = {"Twiml": render_call(parts, notification.language, url)} if by_call else {"Body": render_sms(parts)}
         sender = "MessagingServiceSid" if self.sender.startswith("MG") and not by_call else "From"
         attempt, pending, errors, unanswered = tools.attempt, dict[str, str](), list[DeliveryError](), False
         for number in wanted:
@@ -223,9 +253,27 @@ def render_sms(parts: MessageParts) -> str:
     return truncate("\n".join([parts.headline, *parts.lines]), _SMS - len(link)) + link
 
 
-def render_call(parts: MessageParts, language: str) -> str:
-    """Return what a call says, twice, as TwiML."""
-    spoken = truncate(". ".join([parts.state, parts.title, *parts.lines[:3]]), _SPOKEN, xml_escape)
+def answer_url(address: str, notification: Notification) -> str:
+    """Return where Twilio sends the key that is pressed; empty for a call that nothing is answered to."""
+    offer = next((it for it in notification.offers if it.kind is OfferKind.ACKNOWLEDGE), None)
+    return f"{address.rstrip('/')}{HOOK}?{INCIDENT}={quote(offer.value)}" if address and offer else ""
+
+
+def render_call(parts: MessageParts, language: str, url: str = "") -> str:
+    """Return what a call says, twice, as TwiML; with a URL it takes a key meanwhile, which goes there."""
+    summary = say(truncate(". ".join([parts.state, parts.title, *parts.lines[:3]]), _SPOKEN, xml_escape), language)
+    if not url:
+        return f'<Response><Pause length="1"/>{summary}<Pause length="2"/>{summary}</Response>'
+    keys = say(texts(language)["call-keys"], language)
+    return f'<Response><Pause length="1"/>{gather(summary + keys, url) * 2}</Response>'
+
+
+def say(text: str, language: str) -> str:
+    """Return the element that says a text, which is escaped already."""
     tongue, voice = VOICES.get(language, VOICES["en"])
-    say = f'<Say language="{tongue}" voice="{voice}">{spoken}</Say>'
-    return f'<Response><Pause length="1"/>{say}<Pause length="2"/>{say}</Response>'
+    return f'<Say language="{tongue}" voice="{voice}">{text}</Say>'
+
+
+def gather(spoken: str, url: str) -> str:
+    """Return the element that takes a key while something is spoken, and for some seconds after it."""
+    return f'<Gather input="dtmf" numDigits="1" timeout="8" method="POST" action={quoteattr(url)}>{spoken}</Gather>'
