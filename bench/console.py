@@ -40,6 +40,7 @@ from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 
 SERIES, DAYS, ROUNDS = 2_000, 90, 15
+LOG = "toban.log"
 PAGES = ["/", "/alerts", "/silences", "/rules", "/targets", "/channels", "/logs", "/settings?defaults=1", "/audit",
          "/about", "/dashboards", "/dashboards/production", "/explore"]  # fmt: skip
 BOARDS = ["production", "commerce", "api", "postgres", "hosts", "toban"]
@@ -74,9 +75,10 @@ async def fill(path: Path) -> None:
 
 
 def opened(data: Path) -> Run:
-    """Start toban on a folder."""
+    """Start toban on a folder; its log is in `toban.log` beside that."""
     command = [sys.executable, "-m", "toban", "up", "--data", str(data), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(command, cwd=data.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with (data.parent / LOG).open("w") as log:
+        process = subprocess.Popen(command, cwd=data.parent, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout
     return Run("console", process, next(line.split()[1] for line in process.stdout if line.startswith("Pages")))
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from console import BOARDS, fill, opened
+from console import BOARDS, LOG, fill, opened
 from health import spent
 from memory import Run
 
@@ -110,6 +110,10 @@ def main() -> None:
             measured(run, "30, refresh 30 s", 30)
             measured(run, "30, refresh 10 s", 10)
             measured(run, "30, refresh 5 s", 5)
+        except OSError as error:
+            # A connection that fails says nothing of why.
+            tail = (data.parent / LOG).read_text()[-4_000:]
+            raise SystemExit(f"toban is lost ({run.process.poll()=}): {error}\n{tail}") from error
         finally:
             run.process.terminate()
             run.process.wait(30)

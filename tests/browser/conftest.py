@@ -25,6 +25,7 @@ on_call:
   layers:
     - {name: weeks, people: [ann, hana], from: 2026-01-05, restrictions: [{from: "09:00", to: "07:00"}]}
     - {name: saturdays, people: [hana], restrictions: [{days: sat}]}
+status_page: {enabled: true}
 reports:
   daily: {period: day, folder: /nonexistent/reports}
 slo:
@@ -51,10 +52,15 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def labels_of(name: str, severity: str = "critical") -> dict[str, str]:
+    """Return the labels of a posted alert."""
+    return {"alertname": name, "severity": severity, "instance": "web-1"}
+
+
 def post_alert(url: str, name: str, *, severity: str = "critical", ends_in: int = 3_600, **annotations: str) -> None:
     """Post an alert as Alertmanager's clients do."""
     ends = (datetime.now(UTC) + timedelta(seconds=ends_in)).isoformat()
-    labels = {"alertname": name, "severity": severity, "instance": "web-1"}
+    labels = labels_of(name, severity)
     body = json.dumps([{"labels": labels, "annotations": annotations, "endsAt": ends}]).encode()
     request = urllib.request.Request(f"{url}/api/v2/alerts", body, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=30):
@@ -74,6 +80,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         declared = program.run("incidents", "declare", "Customers can't pay", "--text", "PayPal answers 503")
         assert declared.stdout == "#1 is declared\n", declared.stderr
         assert program.run("run", "application_down", "--dry").returncode == 0
+        assert program.run("maintenance", "run", "metrics_retention", "--dry").returncode == 0
+        tried = program.run("rules", "backtest", "disk_usage_high", "--from", "1h")
+        assert tried.returncode == 0, tried.stderr
         post_alert(
             program.url,
             "disk_usage_high",

@@ -2,54 +2,95 @@
 
 import re
 
+import pytest
 import yaml
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser.conftest import Visitor
 from tests.program import eventually, toban
-from tests.small_shop import COLLECT_EACH_SECOND, shop, write_fast_rules
+from tests.small_shop import CATALOGUE, COLLECT_EACH_SECOND, DATABASE_ERROR, shop, write_fast_rules
 from tests.webhook_receiver import WebhookReceiver
 
+SETTINGS = yaml.safe_load(COLLECT_EACH_SECOND) | {
+    "alerting": {"rules": ["vendure.yaml", "infrastructure.yaml"], "evaluation_interval": "1s"},
+    "notify": {"group_wait": "1s", "group_interval": "1s", "address": "https://toban.example"},
+    "on_call": {"people": {"hana": {"name": "花", "channels": ["pager"]}}},
+    "incidents": {"delay": "1s", "resolve_after": "3s"},
+}
+SECONDS = 60_000
+"""How long something may take that toban does by itself, in milliseconds."""
 
-def test_a_night_on_the_phone(browser, tmp_path):
-    """
-    Each step is in the audit log.
-    """
+
+@pytest.fixture
+def receiver():
     receiver = WebhookReceiver()
+    yield receiver
+    receiver.close()
+
+
+def without_polling(route: Route) -> None:
+    """Leave the stream of changes as the only reason to ask for the page again."""
+    response = route.fetch()
+    route.fulfill(response=response, body=response.text().replace(", every 30s", ""))
+
+
+def test_a_night_on_the_phone(browser: Browser, tmp_path, receiver):
+    """
+    The message's link leads to the incident; what the person does there is on its timeline and in the audit log.
+    """
     write_fast_rules(tmp_path)
-    settings = yaml.safe_load(COLLECT_EACH_SECOND) | {
-        "alerting": {"rules": ["vendure.yaml", "infrastructure.yaml"], "evaluation_interval": "1s"},
-        "channels": {"pager": {"kind": "slack", "webhook": receiver.url}},
-        "notify": {"group_wait": "1s", "group_interval": "1s", "address": "https://toban.example"},
-    }
+    settings = SETTINGS | {"channels": {"pager": {"kind": "slack", "webhook": receiver.url}}}
     (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
     with shop() as piece, toban(tmp_path / "data", **piece.environment) as program:
         program.until("is on duty")
         eventually(lambda: program.health("/readiness")[0], lambda code: code == 200)
         piece.postgres.kill()
-        (link,) = eventually(lambda: re.findall(r"toban\.example(/alerts/\w+)", str(receiver.received))[:1])
+        (link,) = eventually(lambda: re.findall(r"toban\.example(/incidents/\d+)", str(receiver.received))[:1])
 
         visitor = Visitor(browser, program.url, phone=True)
-        page = visitor.open(link)
-        assert "Database connection failed" in page.get_by_role("heading", level=1).inner_text()
-        assert page.get_by_text("since ").first.is_visible()
+        page = visitor.page
+        page.route(f"**{link}", without_polling)
+        page.goto(link)
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Database connection failed")
+        expect(page.get_by_text("since ").first).to_be_visible()
+        page.evaluate("window.sinceTheLink = true")
+        # What somebody writes outlives what changes meanwhile: the alert that follows joins the incident.
+        page.get_by_label("Note").fill("it was the disk")
+        piece.api.body = DATABASE_ERROR
+        follow_up = page.get_by_role("link", name="Vendure application is down")
+        expect(follow_up).to_be_visible(timeout=SECONDS)
+        expect(page.get_by_label("Note")).to_have_value("it was the disk")
+        assert page.evaluate("window.sinceTheLink")
         visitor.picture("night")
+        page.get_by_role("button", name="Add the note").click()
+        expect(page.locator(".timeline").get_by_text("it was the disk")).to_be_visible()
         page.get_by_label("Comment").fill("looking at it")
         page.get_by_role("button", name="Acknowledge").click()
-        page.get_by_text("acknowledged by anonymous").wait_for()
+        expect(page.get_by_text("looking at it").first).to_be_visible()
 
+        follow_up.click()
         page.get_by_role("link", name="Silence", exact=True).click()
-        page.get_by_label("Matchers").fill('alertname=~"application_down|shop_check_failing"')
+        expect(page.get_by_label("Matchers")).to_have_value(re.compile('alertname="application_down"'))
         page.get_by_label("Comment").fill("follows from the database")
         page.get_by_role("button", name="Silence", exact=True).click()
-        page.get_by_text("The silence was created.").wait_for()
+        expect(page.get_by_text("The silence was created.")).to_be_visible()
 
-        visitor.open("/")
-        assert page.get_by_role("heading", level=1).inner_text() == "The shop has a serious problem"
+        page.goto("/")
+        expect(page.get_by_role("heading", level=1)).to_have_text("The shop has a serious problem")
+        page.goto(link)
+        page.evaluate("window.sinceTheLink = true")
+        piece.api.body = CATALOGUE
         piece.postgres.start()
-        page.get_by_role("heading", level=1).filter(has_text="All is well").wait_for(timeout=60_000)
-        visitor.open("/audit")
+        header = page.locator(".verdict")
+        expect(header.get_by_text("resolved").first).to_be_visible(timeout=SECONDS)
+        assert page.evaluate("window.sinceTheLink")  # without a reload
+        page.goto("/")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("All is well", timeout=SECONDS)
+
+        page.goto("/audit")
         done = page.locator("tbody tr").all_inner_texts()
-        assert any("acknowledged an alert" in row and "looking at it" in row for row in done)
+        assert any("added a note to an incident" in row for row in done)
+        assert any("acknowledged an incident" in row and "looking at it" in row for row in done)
         assert any("created a silence" in row and "follows from the database" in row for row in done)
+        assert visitor.complaints == []
         visitor.context.close()
-    receiver.close()

@@ -115,7 +115,7 @@ class Replay:
             for record in self._records:
                 await self._record(record, _steps(start, until, record.interval))
             for it in self._alerts:
-                await self._evaluate(it, _steps(start, until, it.interval))
+                await self._evaluate(it, _steps(start, until, it.interval), milliseconds(begins))
             progress((until - origin) / (end - origin))
         return [_result(it, begins, ends) for it in self._alerts]
 
@@ -162,12 +162,13 @@ class Replay:
                 parts.setdefault(series.labels, []).append(series)
         return [_joined(labels, found) for labels, found in parts.items()], failed, error
 
-    async def _evaluate(self, it: ReplayedRule, part: NDArray[np.int64]) -> None:
+    async def _evaluate(self, it: ReplayedRule, part: NDArray[np.int64], begins: int) -> None:
         ran = self._observed.ran(part)
         steps = part[ran]
         series, failed, error = await self._query(it.rule.query.text, steps, it.interval)
-        it.evaluations += len(steps)
-        it.blind += int((~ran).sum())
+        # What comes before only leads to the state of the rule at the beginning.
+        it.evaluations += int((steps >= begins).sum())
+        it.blind += int((~ran[part >= begins]).sum())
         it.failed += int(failed.sum())
         it.error = error or it.error
         present = np.zeros((len(series), len(steps)), bool)

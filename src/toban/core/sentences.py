@@ -38,8 +38,12 @@ class Sentences:
         """Return an error or a reason in a language; in English where nothing is known of it."""
         if language == LANGUAGES[0]:
             return text
-        found = self._sentence(text, language)
-        return found or "; ".join(self._part(part, language) for part in text.split("; "))
+        parts = text.split("; ")
+        # What is known part by part is not taken for one sentence with the rest in one of its places.
+        known = [self._sentence(part, language) for part in parts]
+        if all(known):
+            return "; ".join(known)
+        return self._sentence(text, language) or "; ".join(self._part(part, language) for part in parts)
 
     def _part(self, text: str, language: str) -> str:
         """Return one of several sentences; each may begin with the field that is wrong, or with what it is about."""

@@ -95,9 +95,9 @@ async def test_what_went_is_said_and_a_disk_that_fails_is_named(tmp_path: Path):
     _, done = await perform(MetricsRetention(), tools)
     assert done["tsdb"] == (
         StepOutcome.DONE,
-        "removed the oldest (50 B): x, 850 B of 1,000 B, since 2025-12-10 03:50 UTC",
+        "removed the oldest (50 B); x, 850 B of 1,000 B, since 2025-12-10 03:50 UTC",
     )
-    assert done["logs"][1].startswith("nothing was too old or too much: ")
+    assert done["logs"][1].startswith("nothing was too old or too much; ")
     broken = tools_with(tmp_path, FakeStore("tsdb", report(5, 10), error="tsdb: maintenance: no space left"))
     with pytest.raises(ActionError, match="no space left"):
         await act(MetricsRetention(), await MetricsRetention().plan(broken), broken)

@@ -92,7 +92,7 @@ class MetricsRetention(Task):
         # Files that are written anew take space while old ones go.
         size = f" ({format_bytes(gone)})" if gone > 0 else ""
         text = f"removed the oldest{size}" if moved else "nothing was too old or too much"
-        return StepResult(f"{text}: {describe(after)}")
+        return StepResult(f"{text}; {describe(after)}")
 
 
 def describe(report: RetentionReport) -> str:
@@ -129,7 +129,10 @@ def _span(report: RetentionReport) -> timedelta:
 
 
 def _days(left: timedelta) -> str:
-    return f"{left.days} days" if left >= timedelta(days=2) else f"{left // timedelta(hours=1)} hours"
+    if left >= timedelta(days=2):
+        return f"{left.days} days"
+    hours = left // timedelta(hours=1)
+    return f"{hours} hour{'' if hours == 1 else 's'}"
 
 
 async def _report(store: RetainedStore) -> RetentionReport:

@@ -12,6 +12,7 @@ from toban.alerting.service import EvaluationService
 from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
 from toban.core.config_types import format_duration
+from toban.core.message_catalogue import LANGUAGES
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, ResponseModel
 from toban.web.endpoint import Endpoint
 
@@ -29,6 +30,8 @@ class RuleStatusModel(ResponseModel):
     """Empty for a recording rule."""
     summary: str
     """The template of its summary."""
+    summaries: dict[str, str]
+    """The template of its summary by language, where it has some."""
     metrics: list[str]
     """The metrics that its expression reads, or the selectors of log lines."""
     log_queries: list[str]
@@ -95,7 +98,8 @@ def _rule(report: RuleReport) -> RuleStatusModel:
     rule, last = report.rule, report.last
     alerting = rule if isinstance(rule, AlertRule) else None
     many = Counter(alert.status for alert in report.alerts)
-    summary = alerting.annotations.get("summary") if alerting else None
+    annotations = alerting.annotations if alerting else {}
+    summary = annotations.get("summary")
     return RuleStatusModel(
         name=rule.name,
         kind="alert" if alerting else "record",
@@ -103,6 +107,7 @@ def _rule(report: RuleReport) -> RuleStatusModel:
         duration=format_duration(alerting.for_) if alerting else "",
         severity=alerting.severity if alerting else "",
         summary=summary.source if summary else "",
+        summaries={it: found.source for it in LANGUAGES if (found := annotations.get(f"summary_{it}"))},
         metrics=list(report.metrics()),
         log_queries=list(rule.query.log_queries()),
         health=last.health,

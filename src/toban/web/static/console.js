@@ -31,13 +31,43 @@ body.addEventListener("htmx:sse:after:connection", () => {
   lost = live.textContent = "";
 });
 
-// An open detail stays open when its page is asked for again.
-let open = [];
-body.addEventListener("htmx:before:swap", () => {
-  open = [...document.querySelectorAll("#content details[open][id]")].map((it) => it.id);
+// What somebody is writing, and what they have opened, stays when its page is asked for again. htmx knows an element again
+// by its `id` alone, and that of a form is its field of this name where it has one.
+const written = new WeakSet();
+let composing = false, kept = { open: new Set(), forms: new Map(), focus: null };
+body.addEventListener("input", (event) => { if (event.target.form) written.add(event.target.form); });
+body.addEventListener("compositionstart", () => { composing = true; });
+body.addEventListener("compositionend", () => { composing = false; });
+
+// The elements of a kind on the page, each by what it is: the second of the same has another name than the first.
+function named(kind, nameOf) {
+  const found = new Map(), times = new Map();
+  for (const it of document.querySelectorAll(`#content ${kind}`)) {
+    const name = nameOf(it);
+    times.set(name, (times.get(name) || 0) + 1);
+    found.set(`${name} ${times.get(name)}`, it);
+  }
+  return found;
+}
+// A title may count what is in it.
+const details = () => named("details", (it) => it.getAttribute("id") || it.querySelector("summary").textContent.replace(/\d+/g, ""));
+const forms = () => named("form", (it) => JSON.stringify([it.getAttribute("action"), ...[...it.querySelectorAll("input[type=hidden]")].map((field) => field.value)]));
+
+body.addEventListener("htmx:before:swap", (event) => {
+  // Kana that become kanji would be lost: what changed is shown by the next change, or the next time that is due.
+  if (composing) return event.preventDefault();
+  const focus = document.activeElement;
+  kept = {
+    open: new Set([...details()].filter(([, it]) => it.open).map(([name]) => name)),
+    forms: new Map([...forms()].filter(([, it]) => written.has(it) || it.contains(focus))),
+    focus,
+  };
 });
 body.addEventListener("htmx:after:swap", () => {
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  for (const [name, it] of details()) if (kept.open.has(name)) it.open = true;
+  const now = forms();
+  for (const [name, form] of kept.forms) if (now.has(name) && now.get(name) !== form) now.get(name).replaceWith(form);
+  if (kept.focus !== document.activeElement && kept.focus?.closest("form")) kept.focus.focus({ preventScroll: true });
 });
 
 // Menus close on Escape and on a click elsewhere.

@@ -2,14 +2,17 @@
 
 import ast
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import toban
 from tests.timelines import Timeline
+from toban.core.ports import RetentionReport
 from toban.core.sentences import SENTENCE
 from toban.maintenance import vendure_checks
+from toban.maintenance.tasks.metrics_retention import describe
 from toban.maintenance.vendure_checks import Check
 from toban.review.proposals import ENGINES
 from toban.web.pages.i18n import texts
@@ -246,7 +249,45 @@ def test_everything_that_a_maintenance_task_says_is_translated():
         "1,200 sessions that are over are still there",
         "give unused memory back to the system: 2 GiB of 3 GiB are unused",
         "replay all rules with other limits over the last 90 days",
+        "remove what is older than 30d (logs.retention)",
+        "as it grows, 1 GiB are full in 1 hour: then it keeps less than 30d",
+        "as it grows, 1 GiB are full in 12 days: then it keeps less than 30d",
     ],
 )
 def test_what_maintenance_tasks_say_is_translated(text: str):
     assert is_translated(text)
+
+
+def test_what_the_stores_keep_is_said_in_japanese():
+    """
+    Of two stores, each with words of its own.
+    """
+    first = RetentionReport(
+        1_767_000_000_000, 1_768_000_000_000, timedelta(days=90), 1_000, 2_000, "1 series in 0 blocks and the head"
+    )
+    second = RetentionReport(None, None, timedelta(days=30), 0, 1_000, "0 lines")
+    assert translate(f"tsdb: {describe(first)}; logs: {describe(second)}", "ja") == (
+        "tsdb: 1 系列（ブロック 0 個とヘッド）、1.953 KiB 中 1,000 B、2025-12-29 09:20 UTC 以降; "
+        "logs: 0 行、1,000 B 中 0 B、まだ何もありません"
+    )
+    assert translate(f"removed the oldest (5 B); {describe(first)}", "ja").startswith(
+        "最も古いものを削除 (5 B); 1 系列"
+    )
+
+
+def audited(tree):
+    """Yield the actions that a module records in the audit log; those that it passes on are known by their article."""
+    for call in (it for it in ast.walk(tree) if isinstance(it, ast.Call)):
+        texts_of = [it.value for it in call.args if isinstance(it, ast.Constant) and isinstance(it.value, str)]
+        if getattr(call.func, "id", getattr(call.func, "attr", "")) == "AuditEntry":
+            yield from texts_of
+        elif getattr(call.func, "attr", "").startswith("_"):
+            yield from (it for it in texts_of if re.fullmatch(r"[a-z-]+ (?:an?|the) [a-z -]+", it))
+
+
+def test_every_action_in_the_audit_log_is_translated():
+    folder = Path(toban.__file__).parent
+    modules = [text for it in folder.rglob("*.py") if "AuditEntry(" in (text := it.read_text(encoding="utf-8"))]
+    found = {action for text in modules for action in audited(ast.parse(text))}
+    assert {"signed in", "added a note to an incident", "began maintenance", "covered a shift"} <= found
+    assert {it for it in found if not is_translated(it)} == set()
