@@ -11,6 +11,8 @@ import toban
 from toban.core.message_catalogue import catalogue
 from toban.core.runbook_events import SENTENCES
 from toban.core.sentences import SENTENCE, Sentences
+from toban.runbooks.fly_machines import NO_TOKEN
+from toban.shop.admin_api import NO_KEY
 
 ROOT = Path(toban.__file__).parent
 MODULES = sorted(
@@ -34,7 +36,6 @@ OTHERS = {
     "x: the response is no JSON",
 }
 """What a function returns that is a name, an address, or what another system said with its context."""
-JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 
 
 def sample(node: ast.expr) -> str | None:
@@ -74,6 +75,11 @@ def in_japanese(text: str) -> str:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_sentence_of_a_runbook_is_in_japanese_too(module):
     assert {text for text in said(module) if text not in OTHERS and in_japanese(text) == text} == set()
+
+
+@pytest.mark.parametrize("text", [NO_TOKEN, NO_KEY])
+def test_what_an_action_needs_is_in_japanese_too(text):
+    assert in_japanese(text) != text
 
 
 def test_the_test_sees_the_sentences():
