@@ -185,7 +185,6 @@ async def test_a_restart_marks_what_was_interrupted_and_the_next_run_cleans_up(
     await reached.wait()
     # The process is killed: nothing that it still does reaches the disk, not even an end.
     monkeypatch.setattr(killed.state, "transaction", lambda work: asyncio.Event().wait())
-    leftover = list(killed.service._running.values())
     await killed.close()
     Sweep.stuck = set()
     after = Process(tmp_path, clock, Sweep())
@@ -201,7 +200,7 @@ async def test_a_restart_marks_what_was_interrupted_and_the_next_run_cleans_up(
     assert [it.name for it in again.steps] == ["shop", "store"]
     assert Sweep.cleaned == ["sweep", "sweep"]
     await after.close()
-    for it in [*leftover, *(it for it in asyncio.all_tasks() if it.get_name().startswith("maintenance"))]:
+    for it in [it for it in asyncio.all_tasks() if it.get_name().startswith("maintenance")]:
         it.cancel()
 
 
