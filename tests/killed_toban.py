@@ -131,7 +131,7 @@ def install(point: str) -> None:
     killer.sends(Pagerduty, "send", "send pager")
     killer.sends(Email, "send", "send mail")
     killer.sends(FlyMachines, "restart", "restart")
-    killer.sends(incident_pages.IncidentsApi, "markdown", "report")
+    killer.sends(incident_pages.IncidentsApi, "report_content", "report")
 
 
 if __name__ == "__main__":

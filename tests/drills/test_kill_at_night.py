@@ -34,7 +34,7 @@ T = TypeVar("T")
 KILLED = [sys.executable, "-m", "tests.killed_toban"]
 MACHINE = "148e001"
 
-SLICE = {"after opened", "before delivered", "after intent", "after restart"}
+SLICE = {"after acknowledged", "after intent"}
 SEVERAL = [tuple(random.Random(seed).sample(POINTS, 3)) for seed in range(12)]
 NIGHTS = [
     *(pytest.param((point,), id=point, marks=[pytest.mark.soak] * (point not in SLICE)) for point in POINTS),

@@ -40,7 +40,7 @@ async def test_an_answer_is_executed_only_for_who_may_give_it(tmp_path, person, 
     async with State(SqliteBackend(tmp_path / "toban.db"), FakeClock(), MetricRegistry()) as state:
         answers = PersonAnswers("phone", "phone", lambda it: roles[it].permissions, executor, state, FakeClock())
         found = await answers.execute(
-            person, "phone +81", lambda: clicked("toban.acknowledge", "7"), "key 1", lambda _: None
+            person, "phone +81", lambda: clicked("toban.acknowledge", "i7.v1"), "key 1", lambda _: None
         )
         entries = await state.transaction(audit_log.recent)
     assert found == said
