@@ -19,7 +19,7 @@ from toban.oncall.rotation import Shift
 from toban.oncall.schedule_settings import Layer
 from toban.oncall.settings import Person
 
-log = structlog.get_logger("toban.incidents")
+log = structlog.get_logger("toban.oncall")
 
 TIMEOUT: Final = 20.0
 """Seconds that a calendar may take."""

@@ -24,7 +24,7 @@ from toban.oncall.schedule import Schedule, StoredOverride, schedule_of
 from toban.oncall.settings import OnCallSettings
 from toban.state.database import State
 
-log = structlog.get_logger("toban.incidents")
+log = structlog.get_logger("toban.oncall")
 
 INTERVAL: Final = timedelta(minutes=1)
 GAPS_AHEAD: Final = timedelta(days=30)

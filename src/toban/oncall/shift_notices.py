@@ -22,7 +22,7 @@ from toban.oncall.service import OnCallService
 from toban.state.database import State
 from toban.state.message_queue import MessageQueue
 
-log = structlog.get_logger("toban.incidents")
+log = structlog.get_logger("toban.oncall")
 
 INTERVAL: Final = timedelta(minutes=1)
 BEFORE: Final = timedelta(days=4)

@@ -60,10 +60,15 @@ class AlertChart:
 
 @dataclass(frozen=True, slots=True)
 class IncidentCharts:
-    """The charts of an incident; ``orders`` is missing where no orders are counted."""
+    """
+    The charts of an incident.
+
+    ``orders`` is missing where no orders are counted; ``is_cut`` tells that there was no time for all of them.
+    """
 
     orders: OrdersChart | None
     alerts: Sequence[AlertChart]
+    is_cut: bool = False
 
 
 class IncidentChartReader:
@@ -83,7 +88,7 @@ class IncidentChartReader:
         self._kept: OrderedDict[int, tuple[datetime, object, IncidentCharts]] = OrderedDict()
 
     async def of(self, incident: IncidentDetailsModel, who: Actor) -> IncidentCharts:
-        """Return the charts of an incident; what can't be queried, or takes too long, is left out."""
+        """Return the charts of an incident; what can't be queried is left out."""
         now = self._clock.now()
         kept = self._kept.get(incident.id)
         if kept and kept[0] > now - KEPT and kept[1] == _known(incident):
@@ -97,7 +102,7 @@ class IncidentChartReader:
 
     async def _drawn(self, incident: IncidentDetailsModel, now: datetime, who: Actor) -> IncidentCharts:
         start, end = incident.starts - AROUND, min(now, (incident.resolved or now) + AROUND)
-        orders, alerts = None, list[AlertChart]()
+        orders, alerts, is_cut = None, list[AlertChart](), False
         try:
             async with asyncio.timeout(TIME_LIMIT):
                 orders = await self._of_orders(incident, start, end)
@@ -105,8 +110,8 @@ class IncidentChartReader:
                     if chart := await self._of_alert(alert, start, end, who):
                         alerts.append(chart)
         except TimeoutError:
-            pass  # what is missing is drawn at the next event, or is too much to draw
-        return IncidentCharts(orders, alerts)
+            is_cut = True
+        return IncidentCharts(orders, alerts, is_cut)
 
     async def _of_orders(self, incident: IncidentDetailsModel, start: datetime, end: datetime) -> OrdersChart | None:
         try:
