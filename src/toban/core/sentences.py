@@ -38,8 +38,10 @@ class Sentences:
         """Return an error or a reason in a language; in English where nothing is known of it."""
         if language == LANGUAGES[0]:
             return text
+        # A sentence may have others in it; what is of several parts is not one whose name or number has the rest in it.
+        if found := self._sentence(text, language, is_whole=True):
+            return found
         parts = text.split("; ")
-        # What is known part by part is not taken for one sentence with the rest in one of its places.
         known = [self._sentence(part, language) for part in parts]
         if all(known):
             return "; ".join(known)
@@ -58,10 +60,13 @@ class Sentences:
         key = f"field-{name.partition('.')[0]}"
         return next((found for it in self._packages if (found := catalogue(it, language).get(key))), "")
 
-    def _sentence(self, text: str, language: str) -> str:
+    def _sentence(self, text: str, language: str, *, is_whole: bool = False) -> str:
+        """Return the sentence that is known, or nothing; of one that ``is_whole`` no simple place has several parts."""
         for pattern, package, of in _patterns(self._packages):
             if found := pattern.fullmatch(text):
                 values = found.groupdict()
+                if is_whole and any("; " in it for name, it in values.items() if name not in NESTED):
+                    continue
                 # A reason may have an error of its own in it.
                 for name in NESTED & values.keys():
                     values[name] = self.translate(values[name], language)
