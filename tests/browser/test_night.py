@@ -57,7 +57,7 @@ def test_a_night_on_the_phone(browser: Browser, tmp_path, receiver):
         # What somebody writes outlives what changes meanwhile: the alert that follows joins the incident.
         page.get_by_label("Note").fill("it was the disk")
         piece.api.body = DATABASE_ERROR
-        follow_up = page.get_by_role("link", name="Vendure application is down")
+        follow_up = page.locator("ul").get_by_role("link", name="Vendure application is down")
         expect(follow_up).to_be_visible(timeout=SECONDS)
         expect(page.get_by_label("Note")).to_have_value("it was the disk")
         assert page.evaluate("window.sinceTheLink")
