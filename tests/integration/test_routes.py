@@ -39,7 +39,14 @@ PUBLIC = {
     "/api/oncall.ics",
     "/status.atom",
 }
-SIGNED = {"/hooks/github": JSON, "/hooks/slack": FORM, "/hooks/pagerduty": JSON, "/hooks/sentry": JSON, "/hooks/line": JSON, "/hooks/twilio": FORM}
+SIGNED = {
+    "/hooks/github": JSON,
+    "/hooks/slack": FORM,
+    "/hooks/pagerduty": JSON,
+    "/hooks/sentry": JSON,
+    "/hooks/line": JSON,
+    "/hooks/twilio": FORM,
+}
 """What is public because its sender has no token of toban's: a signature of the body is checked instead."""
 SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-in/passkey", "/sign-out", "/welcome/{secret}"}
 OWN_ACCOUNT = {
