@@ -14,9 +14,9 @@ from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
 from toban.oncall import repository
 from toban.oncall.calendar_feed import calendar_feed
-from toban.oncall.notices import schedule_notices
 from toban.oncall.policy import OnCallPolicy
 from toban.oncall.schedule import StoredOverride
+from toban.oncall.schedule_messages import schedule_notices
 from toban.oncall.schedule_settings import wall_period
 from toban.oncall.service import OnCallService
 from toban.oncall.settings import Person

@@ -15,9 +15,9 @@ from toban.core.notification import Notification
 from toban.core.periodic import run_periodically
 from toban.core.ports import Clock, HealthStatus
 from toban.oncall import repository
-from toban.oncall.notices import shift_notice
 from toban.oncall.policy import OnCallPolicy
 from toban.oncall.rotation import Shift
+from toban.oncall.schedule_messages import shift_notice
 from toban.oncall.service import OnCallService
 from toban.state.database import State
 from toban.state.message_queue import MessageQueue

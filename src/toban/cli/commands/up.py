@@ -48,7 +48,7 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
         run(serve(read(), greet, read))
     except TobanError:
         raise
-    except Exception:
+    except Exception:  # the last word of a service that writes JSON is a line of JSON, not a traceback
         if not is_json:
             raise  # a person gets one line and the path of the report
         log.critical("service failed", exc_info=True)
