@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 from toban.core.alerts import PRIORITIES, Alert, AlertStatus, priority
 from toban.core.impact import Impact
@@ -12,6 +12,9 @@ from toban.incidents.settings import Priority
 
 MAX_ALERTS: Final = 200
 """How many alerts an incident holds; more of them are notified, and don't belong to any."""
+
+Hold = Literal["", "quiet", "suppressed"]
+"""What a step of an escalation waits for the end of: nothing, quiet hours, or what silences all of its alerts."""
 
 
 class IncidentState(StrEnum):
@@ -125,8 +128,8 @@ class Escalation:
     due: datetime
     number: int = 0
     attempts: Mapping[str, int] = field(default_factory=dict)
-    held: bool = False
-    """Whether the step waits for the end of quiet hours or of a silence; the timeline says it once."""
+    held: Hold = ""
+    """What the step waits for the end of; the timeline says it once."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -141,8 +144,10 @@ class Escalation:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return it from what ``as_dict`` returned."""
-        due = datetime.fromisoformat(body["due"])
-        return cls(body["step"], due, body["number"], dict(body["attempts"]), body["held"])
+        due, held = datetime.fromisoformat(body["due"]), body["held"]
+        if isinstance(held, bool):  # written before the two were told apart
+            held = "suppressed" if held else ""
+        return cls(body["step"], due, body["number"], dict(body["attempts"]), held)
 
 
 @dataclass(frozen=True, slots=True)

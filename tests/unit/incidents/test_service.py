@@ -206,20 +206,3 @@ async def test_merge_and_split_move_alerts_and_timelines(life):
         await life.commands.split(declared.id, "application_down", ANN)
     await life.until(at(1000))
     assert not life.incidents.book.open
-
-
-async def test_the_auditor_finds_each_step_that_was_not_made(life):
-    await life.until(at(400))
-    await life.auditor.once()
-    assert life.auditor.problem == ""
-
-    life.clock.advance(700)
-    await life.auditor.once()
-    assert "incident 1: step 2 of its escalation was due at" in life.auditor.problem
-    assert "nothing was decided since" in life.auditor.problem
-    assert not life.auditor.health().ok
-    await life.until(life.clock.now() + timedelta(seconds=15))
-    await life.auditor.once()
-    assert life.auditor.problem == ""
-    life.clock.advance(200)
-    assert "no audit since" in life.auditor.problem

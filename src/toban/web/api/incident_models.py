@@ -10,6 +10,7 @@ from toban.core.config_types import Duration
 from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry
 from toban.incidents.incident_report import time_to_acknowledge, time_to_resolve
 from toban.incidents.policy import IncidentPolicy
+from toban.incidents.stages.escalate import next_call
 from toban.incidents.stages.warn import deadlines
 from toban.incidents.timeline_text import entry_text
 from toban.web.api.api_endpoint import RequestModel, ResponseModel
@@ -187,7 +188,7 @@ class IncidentModel(ResponseModel):
     """The incident that it was merged into; 0 where it was not."""
     open_action_items: int
     next_call: datetime | None
-    """When the next step of its escalation is due."""
+    """When the next step of its escalation is due; none while nobody is called, as for a P4 or in a silence."""
 
     @classmethod
     def of(cls, incident: Incident, policy: IncidentPolicy, now: datetime) -> Self:
@@ -281,7 +282,7 @@ def incident_fields(incident: Incident, policy: IncidentPolicy, now: datetime) -
         "impact": ImpactModel.model_validate(incident.impact) if incident.impact else None,
         "merged_into": incident.merged_into,
         "open_action_items": sum(it.done is None for it in incident.action_items),
-        "next_call": incident.escalation.due if incident.escalation and incident.is_open else None,
+        "next_call": next_call(policy, incident),
     }
 
 
