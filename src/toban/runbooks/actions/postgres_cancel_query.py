@@ -22,7 +22,9 @@ class PostgresCancelQuery(Action):
         """Find the root. Raises ``ActionError`` where there is none, or cancelling would change nothing."""
         found = postgres_sessions.blockers(await postgres_sessions.sessions(tools, self.user))
         if not found:
-            raise ActionError("no session of the shop that may be cancelled blocks others")
+            raise await postgres_sessions.no_blocker(
+                tools, "no session of the shop that may be cancelled blocks others"
+            )
         root = found[0]
         if root.state != "active":
             raise ActionError(

@@ -19,10 +19,12 @@ class PostgresEndBlocker(Action):
         """Find the root. Raises ``ActionError`` where no session of the shop that may be ended blocks others."""
         found = postgres_sessions.blockers(await postgres_sessions.sessions(tools, self.user))
         if not found:
-            raise ActionError("no session of the shop that may be ended blocks others")
-        root = found[0]
+            raise await postgres_sessions.no_blocker(tools, "no session of the shop that may be ended blocks others")
+        root, now = found[0], tools.clock.now()
+        waiting = postgres_sessions.waiting_for(root, await postgres_sessions.in_chains(tools))
         return Plan(
-            f"end session {root.described(tools.clock.now())}; its transaction is rolled back",
+            f"end session {root.described(now)}; its transaction is rolled back; waiting for it:"
+            f" {postgres_sessions.listed(waiting, now)}",
             f"{root.pid} {root.backend_start}",
             (root.name,),
             {"session": root.as_dict()},
