@@ -201,6 +201,8 @@ class Incident:
     impact: Impact | None = None
     is_out_of_step: bool = False
     """Whether its alerts must still be told that it is acknowledged, or no longer."""
+    runs_told: frozenset[int] = frozenset()
+    """The runs of runbooks that people were told of because they ask for something: they also hear how these end."""
 
     @property
     def is_open(self) -> bool:
@@ -259,6 +261,7 @@ class Incident:
             "action_items": [{"text": it.text, "owner": it.owner, "done": _text(it.done)} for it in self.action_items],
             "impact": self.impact.as_dict() if self.impact else None,
             "is_out_of_step": self.is_out_of_step,
+            "runs_told": sorted(self.runs_told),
         }
 
     @classmethod
@@ -291,6 +294,7 @@ class Incident:
             action_items=tuple(ActionItem(it["text"], it["owner"], _time(it["done"])) for it in body["action_items"]),
             impact=Impact.from_dict(body["impact"]) if body["impact"] else None,
             is_out_of_step=body["is_out_of_step"],
+            runs_told=frozenset(body.get("runs_told", ())),
         )
 
 
