@@ -260,8 +260,5 @@ async def test_a_night_from_the_first_call_to_the_report(tmp_path: Path, restart
     report = as_markdown(incident_content(details.incident, details.timeline, people, "en", at("02:40")))
     assert REPORT in report
     assert WHAT_HELPED in report
-    assert [
-        line[34:] for line in report.splitlines() if line.startswith("- 2026-01-01 02:3") and "Resolved" in line
-    ] == ["Resolved: none of its alerts fires any more"]
     assert ACTS == ["run-1.0", "run-2.0"]
     await night.life.close()

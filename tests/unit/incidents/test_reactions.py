@@ -26,9 +26,8 @@ def told(night: Night, *events: str, run: int = 1, by: str = "") -> list[str]:
 
         def change(policy, incident, now, event=event, approval=approval, alert=alert):
             stored = Incident.from_dict(incident.id, incident.as_dict())
-            return runbook_change(
-                policy, stored, RunbookEvent(run, "fix", event, "text", alert, now, by, approval), now
-            )
+            said = RunbookEvent(run, "fix", event, "text", alert, now, by, approval)
+            return runbook_change(policy, stored, said, now)
 
         night.does(change)
     return [line.partition(" ")[2] for line in night.sent()]
@@ -47,8 +46,8 @@ def test_whoever_is_asked_hears_how_it_ended(night: Night, end: str) -> None:
 
 def test_a_run_that_waits_for_a_person_says_so_once(night: Night) -> None:
     assert told(night, "started", "waits", "ticked", "waits", "ticked", "succeeded") == [
-        "phone notice: Runbook fix waits for a person: text Tick it on the page, or: toban run --approve 1",
-        "mail notice: Runbook fix waits for a person: text Tick it on the page, or: toban run --approve 1",
+        "phone notice: Runbook fix waits for a person: text (tick it on the page, or: toban run --approve 1)",
+        "mail notice: Runbook fix waits for a person: text (tick it on the page, or: toban run --approve 1)",
         "phone notice: Runbook fix succeeded: text",
         "mail notice: Runbook fix succeeded: text",
     ]
