@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from toban.core.config_types import Duration
-from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry
+from toban.incidents.incident import Answer, EntryKind, Incident, IncidentState, TimelineEntry
 from toban.incidents.incident_report import time_to_acknowledge, time_to_resolve
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.stages.escalate import next_call
@@ -125,10 +125,24 @@ class AnswerModel(ResponseModel):
     """Who works on an incident, and until when that counts."""
 
     by: str
+    name: str
+    """The name of that person that is shown."""
     at: datetime
     until: datetime
     comment: str
     is_snooze: bool
+
+    @classmethod
+    def of(cls, answer: Answer, policy: IncidentPolicy) -> Self:
+        """Return the model of an answer."""
+        return cls(
+            by=answer.by,
+            name=policy.name_of(answer.by),
+            at=answer.at,
+            until=answer.until,
+            comment=answer.comment,
+            is_snooze=answer.is_snooze,
+        )
 
 
 class DeadlineModel(ResponseModel):
@@ -178,6 +192,8 @@ class IncidentModel(ResponseModel):
     resolved_by: str
     answer: AnswerModel | None
     assignee: str
+    assignee_name: str
+    """The name of that person that is shown."""
     deadlines: list[DeadlineModel]
     alerts: int
     """How many alerts belong to it."""
@@ -274,8 +290,9 @@ def incident_fields(incident: Incident, policy: IncidentPolicy, now: datetime) -
         "opened": incident.opened,
         "resolved": incident.resolved,
         "resolved_by": incident.resolved_by,
-        "answer": AnswerModel.model_validate(incident.answer) if incident.answer and incident.is_open else None,
+        "answer": AnswerModel.of(incident.answer, policy) if incident.answer and incident.is_open else None,
         "assignee": incident.assignee,
+        "assignee_name": policy.name_of(incident.assignee) if incident.assignee else "",
         "deadlines": [DeadlineModel.model_validate(it) for it in deadlines(policy, incident, now)],
         "alerts": len(incident.alerts),
         "firing": len(incident.firing),
