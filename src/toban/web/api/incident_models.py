@@ -203,6 +203,8 @@ class IncidentModel(ResponseModel):
     merged_into: int
     """The incident that it was merged into; 0 where it was not."""
     open_action_items: int
+    timezone: str
+    """The clock of the team, on which sentences say times."""
     next_call: datetime | None
     """When the next step of its escalation is due; none while nobody is called, as for a P4 or in a silence."""
 
@@ -299,6 +301,7 @@ def incident_fields(incident: Incident, policy: IncidentPolicy, now: datetime) -
         "impact": ImpactModel.model_validate(incident.impact) if incident.impact else None,
         "merged_into": incident.merged_into,
         "open_action_items": sum(it.done is None for it in incident.action_items),
+        "timezone": policy.zone.key,
         "next_call": next_call(policy, incident),
     }
 
