@@ -13,6 +13,7 @@ from toban.core.config_types import Duration, Section
 from toban.core.errors import BadQueryError
 from toban.core.matcher_syntax import MatcherText, parse_matchers
 from toban.core.matchers import Matcher, matches_all
+from toban.oncall.schedule_settings import Restriction
 from toban.promql.parser import parse
 from toban.runbooks.action import ACTIONS, Action
 
@@ -99,6 +100,9 @@ class Guard(Section):
 
     unless: Expression = ""
     """A PromQL expression: while it has a result, the runbook does not run."""
+
+    hours: tuple[Restriction, ...] = Field(default=(), max_length=20)
+    """When it acts by itself, on the team's clock (`on_call.timezone`); at other times it asks. Default: always."""
 
     second_signal: Expression = ""
     """A PromQL expression that must have a result too before it acts by itself."""
