@@ -99,7 +99,7 @@ async def test_the_timeline_has_calls_receipts_and_answers_and_the_audit_log_who
     await life.until(at(400))
     await life.commands.acknowledge(1, ANN, "on it")
     await life.until(at(460))
-    await life.commands.note(1, "restarted it", ANN)
+    await life.commands.note(1, "restarted it", ANN, by="ben")
     await life.until(at(1000))
     details = await life.commands.details(1)
     found = [it.kind for it in details.timeline]
@@ -108,6 +108,7 @@ async def test_the_timeline_has_calls_receipts_and_answers_and_the_audit_log_who
         assert kind in found
     rows = await life.state.transaction(lambda connection: audit_log.recent(connection, 20, actor="ann"))
     assert [row.action for row in rows] == ["added a note to an incident", "acknowledged an incident"]
+    assert [row.facts.get("by") for row in rows] == ["ben", None]  # for whom, where that is somebody else
 
 
 async def test_a_restart_between_any_two_steps_changes_nothing(tmp_path, receivers):
