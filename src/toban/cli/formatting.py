@@ -12,8 +12,8 @@ import click
 
 from toban.charts.terminal import Segment
 from toban.cli.options import given_value
-from toban.core.config_types import format_duration
 from toban.core.labels import Labels
+from toban.core.number_format import Unit, format_value
 from toban.core.terminal_columns import align_columns, text_width, wrap_cells
 from toban.core.terminal_escapes import escape_controls, escape_line
 
@@ -42,7 +42,7 @@ def time_left(text: str) -> str:
     """Return how long it is until a time of a response; to the minute once it is longer than that."""
     left = max(datetime.fromisoformat(text) - datetime.now(UTC), timedelta())
     unit = timedelta(minutes=1) if left >= timedelta(minutes=1) else timedelta(seconds=1)
-    return format_duration(left // unit * unit)
+    return format_value((left // unit * unit).total_seconds(), Unit.SECONDS)
 
 
 def printed_as_json(result: Any) -> bool:

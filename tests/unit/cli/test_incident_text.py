@@ -2,16 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from toban.cli.incident_text import incident_list, incident_text
 from toban.core.terminal_columns import text_width, wrap_cells
 
-NOW = datetime.now(UTC)
-
 
 def incident(number: int = 1, **fields: Any) -> dict[str, Any]:
     """Return an incident as the API does."""
-    deadline = {"name": "respond", "due": (NOW + timedelta(minutes=9, seconds=30)).isoformat()}
+    deadline = {"name": "respond", "due": (datetime.now(UTC) + timedelta(minutes=9, seconds=30)).isoformat()}
     return {
         "id": number,
         "title": "The database is down",
@@ -46,7 +45,7 @@ def test_the_most_urgent_comes_first_and_what_is_resolved_last():
         incident(1, state="acknowledged", answer=ANSWER),
     ]
     assert [" ".join(line.split()) for line in incident_list(found).splitlines()] == [
-        "#1 P1 acknowledged since 2026-01-02 02:14 JST by Ann respond in 9m The database is down",
+        "#1 P1 acknowledged since 2026-01-02 02:14 JST by Ann respond in 9 min The database is down",
         "#3 P2 nobody has answered since 2026-01-02 02:14 JST respond: stands still until working hours"
         " The database is down",
         "#4 P1 resolved since 2026-01-02 02:14 JST by Ben The database is down",
@@ -58,12 +57,14 @@ def test_an_incident_says_who_is_called_next_what_it_costs_and_what_to_do():
     impact = {"currency": "JPY", "missing": 120_000, "least": 80_000, "most": 160_000, "per_minute": 6_000}
     alert = {"name": "database_down", "status": "firing", "annotations": {"value": "0", "summary": "It is down"}}
     run = {"id": 7, "runbook": "fix", "question": "restart it", "ended": None}
-    text = incident_text(incident(impact=impact, members=[alert]), [run, {**run, "ended": "2026"}])
+    found = incident(impact=impact, members=[alert])
+    due = datetime.fromisoformat(found["deadlines"][0]["due"]).astimezone(ZoneInfo("Asia/Tokyo"))
+    text = incident_text(found, [run, {**run, "ended": "2026"}])
     assert text.splitlines() == [
         "#1 P1 The database is down",
         "nobody has answered; next call at 2026-01-02 02:20 JST",
         "since 2026-01-02 02:14 JST",
-        f"respond by {(NOW + timedelta(hours=9, minutes=9, seconds=30)):%Y-%m-%d %H:%M} JST, 9m left",
+        f"respond by {due:%Y-%m-%d %H:%M} JST, 9 min left",
         "about ¥120,000 of revenue missing, between ¥80,000 and ¥160,000, ¥6,000 a minute now",
         "",
         "Alerts",
