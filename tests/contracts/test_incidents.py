@@ -70,7 +70,7 @@ async def test_a_timeline_is_in_order_and_moves_with_its_alerts(state):
 
 async def test_runs_and_the_switch_are_read_as_they_were_written(state):
     plan = Plan("restart m1", "v1", ("m1",), {"a": [1]}, needs_approval=True)
-    record = StepRecord(0, "fly_restart", plan, True, NOW, NOW, ok=True, text="restarted", by="ann")
+    record = StepRecord(0, "run-1.0", "fly_restart", plan, True, NOW, NOW, ok=True, text="restarted", by="ann")
     new = Run(0, "fix", "v", alert(), "ask", RunState.ASKED, NOW, "ann", 1, (record,), plan, NOW, "ben")
 
     def work(connection):

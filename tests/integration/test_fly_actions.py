@@ -1,6 +1,7 @@
 """Machines at Fly: one is restarted, never the last healthy one, under its lease, and looked at afterwards."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx2
@@ -68,7 +69,7 @@ async def test_one_machine_is_restarted_under_its_lease_and_its_events_prove_it(
 ) -> None:
     action = FlyRestart()
     plan = await action.plan(CONTEXT, tools)
-    assert plan.description == "restart machine 148e001 of shop; 1 others of app are healthy"
+    assert plan.description == "restart machine 148e001 of shop; healthy others of app: 1"
     assert not plan.needs_approval
     fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
     text = await action.run(plan, CONTEXT, tools)
@@ -133,6 +134,47 @@ async def test_the_last_healthy_machine_is_restarted_only_when_the_shop_can_not_
     plan = await FlyRestart().plan(CONTEXT, tools)
     assert plan.needs_approval
     assert plan.description.endswith("no other one is healthy")
+
+
+async def test_the_only_machine_of_a_group_is_restarted_where_the_shop_can_not_sell_and_else_with_approval(
+    fly: FakeFly, tools: ActionTools, selling: Selling
+) -> None:
+    fly.add("shop", "148e003", group="worker")
+    action = FlyRestart(machine="148e003")
+    plan = await action.plan(CONTEXT, tools)
+    assert (plan.description, plan.needs_approval) == (
+        "restart machine 148e003 of shop; it is the only one of worker, and the shop sells",
+        True,
+    )
+    selling.can_sell = False
+    plan = await action.plan(CONTEXT, tools)
+    assert (plan.description, plan.needs_approval) == (
+        "restart machine 148e003 of shop; it is the only one of worker, and the shop does not sell",
+        False,
+    )
+
+
+async def test_machines_of_groups_are_restarted_one_by_one_and_none_of_a_database(
+    fly: FakeFly, tools: ActionTools, selling: Selling
+) -> None:
+    fly.add("shop", "148e003", group="worker")
+    fly.add("shop-db", "148e004")["image_ref"]["repository"] = "flyio/postgres-flex"
+    fly.exit(fly.add("shop", "148e005"))
+    fly.clock.advance(3_600)  # type: ignore[attr-defined]  # it is a FakeClock
+    selling.can_sell = False
+    settings = tools.shop.settings.model_copy(update={"fly_apps": ("shop", "shop-db")})
+    tools = replace(tools, shop=ShopConnections(settings=settings))
+    context = ActionContext(ALERT, 7, "run-7.0", fly.clock.now())
+    action, said = FlyRestart(groups=("worker", "app")), []
+    while (plan := await action.plan(context, tools)).needed:
+        said.append(plan.description)
+        fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+        await action.run(plan, context, tools)
+        assert plan.goes_on == (len(said) < 3)
+    assert fly.restarted == ["148e003", "148e001", "148e002"]
+    assert said[0].endswith("; then 148e001, 148e002, one by one")
+    assert said[2] == "restart machine 148e002 of shop; healthy others of app: 1"
+    assert plan.description == "no machine of worker, app is left to restart"
 
 
 async def test_a_machine_that_changed_after_the_decision_is_left_alone(fly: FakeFly, tools: ActionTools) -> None:

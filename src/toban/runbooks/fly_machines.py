@@ -14,7 +14,7 @@ from toban.core.errors import ActionError, ResponseTooLargeError
 from toban.core.http_client import error_reason, read_body, request_timeout
 from toban.core.samples import moment
 from toban.core.untyped_json import as_list, as_mapping
-from toban.runbooks.action import ActionTools
+from toban.runbooks.action import ActionContext, ActionTools
 from toban.shop.fly import authorization
 
 log = structlog.get_logger("toban.runbooks")
@@ -42,6 +42,7 @@ class FlyMachine:
     state: str
     group: str
     instance_id: str
+    image: str
     host_status: str
     is_cordoned: bool
     checks: Mapping[str, str]
@@ -60,6 +61,7 @@ class FlyMachine:
             str(found.get("state", "")),
             str(as_mapping(config.get("metadata")).get("fly_process_group", "")),
             str(found.get("instance_id", "")),
+            str(as_mapping(found.get("image_ref")).get("repository", "")),
             str(found.get("host_status", "ok")),
             bool(found.get("cordoned")),
             {name: status for name, status in checks.items() if not name.startswith(IGNORED_CHECK)},
@@ -70,6 +72,11 @@ class FlyMachine:
     def name(self) -> str:
         """Its name among the targets of an act."""
         return f"machine {self.id}"
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it is a server of Fly Postgres, which may be an app beside the shop's."""
+        return self.image.startswith("flyio/postgres")
 
     @property
     def newest_event(self) -> int:
@@ -103,6 +110,14 @@ class FlyMachine:
         return moment(found) if found is not None else None
 
 
+def wanted_machine(machine: str, context: ActionContext) -> str:
+    """Return the machine that a step is for: the one that it names, or the alert's. Raises ``ActionError``."""
+    wanted = machine or context.alert.labels.get("instance", "")
+    if not wanted:
+        raise ActionError("the alert has no label `instance`: set `machine`")
+    return wanted
+
+
 class FlyMachines:
     """Reads and acts on the machines of the shop's apps; methods raise ``ActionError``."""
 
@@ -115,6 +130,12 @@ class FlyMachines:
         self._apps = settings.fly_apps
         self._address = settings.fly_api.rstrip("/")
         self._headers = {"authorization": authorization(settings.fly_admin_token.get_secret_value())}
+
+    async def of_groups(self, groups: Sequence[str]) -> list[FlyMachine]:
+        """Return the started machines of process groups, in the order of the groups; none of a database."""
+        found = [it for app in self._apps for it in await self.machines(app)]
+        found = [it for it in found if it.state == "started" and not it.is_database]
+        return [it for group in groups for it in found if it.group == group]
 
     async def find(self, machine: str) -> tuple[FlyMachine, list[FlyMachine]]:
         """Return a machine by its id, and the others of its process group."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import FakeClock
-from tests.runbook_process import MACHINE, Killed, Process, Restart, runbook
+from tests.runbook_process import MACHINE, Killed, Process, Restart, RestartEach, runbook
 from toban.core.actor import Actor
 from toban.core.errors import ActionError, InvalidCommandError, NotFoundError, StateError
 from toban.runbooks.run import RunState
@@ -205,6 +205,69 @@ async def test_a_crash_between_act_and_result_is_looked_at_and_never_repeated(st
     assert await after.state_of() == state
     assert len(MACHINE.acts) == acts
     assert after.service.health().ok is (state == "succeeded")
+
+
+async def test_each_act_of_a_step_has_its_own_key_and_its_share_of_the_budget(start):
+    life = start(runbook(RestartEach(), Restart()))
+    life.fires()
+    await life.passes(5)
+    assert MACHINE.acts == ["run-1.0", "run-1.0.1", "run-1.0.2"]
+    run = await life.commands.run(1)
+    assert [record.plan.description for record in run.acts] == ["restart m1", "restart m2", "restart m3"]
+    assert (run.state, run.text) == (
+        RunState.VOID,
+        "3 acts in the last hour: the budget is 3: it does not restart m1",
+    )
+    rows = await life.state.transaction(lambda connection: audit_log.recent(connection, 6, actor="runbooks"))
+    assert [row.facts["key"] for row in rows[::2]] == ["run-1.0.2", "run-1.0.1", "run-1.0"]
+
+
+async def test_one_yes_is_for_all_acts_of_a_step_and_a_dry_run_names_the_first(start):
+    life = start(runbook(RestartEach(), mode="ask"))
+    life.fires()
+    await life.passes(2)
+    await life.commands.approve(1, (await life.commands.run(1)).approval, ANN)
+    await life.service.settled()
+    assert len(MACHINE.acts) == 3
+    assert await life.state_of() == "succeeded"
+    MACHINE.acts = []
+    assert (await life.commands.start("fix", ANN, dry=True)).id == 2
+    await life.service.settled()
+    assert [it.text for it in (await life.commands.run(2)).steps] == ["would restart m1"]
+    assert MACHINE.acts == []
+
+
+async def test_after_a_crash_in_the_second_act_of_a_step_the_third_follows(start):
+    life = start(runbook(RestartEach()))
+
+    def dies_at_the_second() -> str:
+        if len(MACHINE.acts) == 2:
+            raise Killed
+        return "restarted"
+
+    MACHINE.outcome, MACHINE.found = dies_at_the_second, "it was restarted at 02:14"
+    life.fires()
+    await life.passes(1)
+    after = start(runbook(RestartEach()))
+    after.alerts = life.alerts
+    await after.passes(5)
+    assert MACHINE.acts == ["run-1.0", "run-1.0.1", "run-1.0.2"]
+    run = await after.commands.run(1)
+    assert [it.text for it in run.acts] == ["restarted", "it was restarted at 02:14", "restarted"]
+    assert run.state is RunState.SUCCEEDED
+
+
+async def test_a_step_is_passed_over_while_its_condition_has_a_result(start):
+    life = start(runbook(Restart(unless="jobs > 0"), Restart(unless="shop == 1")))
+    life.queries.results = {"jobs > 0": True, "shop == 1": False}
+    life.fires()
+    await life.passes(5)
+    assert MACHINE.acts == ["run-1.1"]
+    run = await life.commands.run(1)
+    assert [(it.text, it.acts) for it in run.steps] == [
+        ("not needed: `jobs > 0` has a result", False),
+        ("restarted", True),
+    ]
 
 
 async def test_a_crash_between_intent_and_act_is_looked_at_too(start, monkeypatch):
