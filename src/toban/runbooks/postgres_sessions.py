@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from toban.core.config_types import format_duration
 from toban.core.errors import ActionError
-from toban.runbooks.action import ActionTools
+from toban.runbooks.action import ActionTools, Plan
 
 OTHERS: Final = "^(pg_dump|pg_dumpall|pg_restore|pg_basebackup|pg_repack|toban|barman|pgbackrest|wal-g)"
 """Names of applications whose sessions are never ended: backups, and toban itself."""
@@ -27,9 +28,12 @@ SELECT current_user AS role,
 SESSIONS: Final = f"""
 SELECT pid, backend_start, state, state_change, query_start, application_name, usename,
        coalesce(substring(query FROM '^\\s*(\\w+)'), '') AS statement,
-       (SELECT count(*) FROM pg_stat_activity waiting WHERE a.pid = ANY (pg_blocking_pids(waiting.pid))) AS blocks,
-       cardinality(pg_blocking_pids(pid)) AS waits_for
+       blocked.blocks, blocked.waited_since, cardinality(pg_blocking_pids(pid)) AS waits_for
 FROM pg_stat_activity a
+CROSS JOIN LATERAL (
+    SELECT count(*) AS blocks, min(waiting.query_start) AS waited_since FROM pg_stat_activity waiting
+    WHERE a.pid = ANY (pg_blocking_pids(waiting.pid))
+) blocked
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
   AND usename = coalesce(
       nullif(%(user)s, ''),
@@ -81,6 +85,8 @@ class Session:
     """The first word of its statement: the rest may hold personal data."""
     blocks: int
     """How many sessions wait for it."""
+    waited_since: datetime | None
+    """Since when the statement runs that waits for it for longest."""
     waits_for: int
 
     @property
@@ -144,6 +150,7 @@ async def sessions(tools: ActionTools, user: str) -> list[Session]:
             row["application_name"],
             row["statement"],
             row["blocks"],
+            row["waited_since"],
             row["waits_for"],
         )
         for row in rows
@@ -171,9 +178,25 @@ async def present(tools: ActionTools, chosen: Sequence[Mapping[str, Any]]) -> in
     return sum([len(await tools.database.execute(PRESENT, it)) for it in chosen])
 
 
-def blockers(found: Sequence[Session]) -> list[Session]:
-    """Return the sessions at the roots of lock chains: others wait for them, and they wait for nobody."""
-    return sorted((it for it in found if it.blocks and not it.waits_for), key=lambda it: (-it.blocks, it.state_change))
+async def blocker(tools: ActionTools, user: str, waited: timedelta) -> Session | None:
+    """
+    Return the session at the root of a lock chain, the one for which most wait; None where nobody has waited for long.
+
+    Who waits for a moment waits for a customer, and for nobody who hangs. Raises ``ActionError`` where what others wait
+    for may not be ended.
+    """
+    found, long_ago = await sessions(tools, user), tools.clock.now() - waited
+    roots = [it for it in found if not it.waits_for and it.waited_since and it.waited_since <= long_ago]
+    if roots:
+        return min(roots, key=lambda it: (-it.blocks, it.state_change))
+    if any(it.waits_for and it.query_start and it.query_start <= long_ago for it in found):
+        raise ActionError("no session of the shop that may be ended blocks others")
+    return None
+
+
+def nobody_waits(waited: timedelta) -> Plan:
+    """Return the plan of an action that is not needed, for nobody has waited for long enough."""
+    return Plan(f"nobody has waited for a lock for {format_duration(waited)}", needed=False)
 
 
 def older_than(found: Sequence[Session], state: str, age: timedelta, now: datetime) -> list[Session]:

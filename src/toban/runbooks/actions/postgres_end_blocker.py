@@ -1,7 +1,9 @@
 """End the session for which others wait in the shop's PostgreSQL."""
 
+from datetime import timedelta
 from typing import Literal
 
+from toban.core.config_types import Duration
 from toban.core.errors import ActionError
 from toban.runbooks import postgres_sessions
 from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
@@ -15,12 +17,14 @@ class PostgresEndBlocker(Action):
     user: str = ""
     """The role whose sessions these are; default: the owner of Vendure's tables."""
 
+    waited: Duration = timedelta(seconds=30)
+    """How long somebody must have waited for it."""
+
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
-        """Find the root. Raises ``ActionError`` where no session of the shop that may be ended blocks others."""
-        found = postgres_sessions.blockers(await postgres_sessions.sessions(tools, self.user))
-        if not found:
-            raise ActionError("no session of the shop that may be ended blocks others")
-        root = found[0]
+        """Find the root. Raises ``ActionError`` where others wait for what may not be ended."""
+        root = await postgres_sessions.blocker(tools, self.user, self.waited)
+        if root is None:
+            return postgres_sessions.nobody_waits(self.waited)
         return Plan(
             f"end session {root.described(tools.clock.now())}; its transaction is rolled back",
             f"{root.pid} {root.backend_start}",
