@@ -1,9 +1,9 @@
 """The demo's recovery: runbooks that start what was broken, and the incident as it went, with its report."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import httpx2
 
 from toban.core.paths import SOCKET
+from toban.core.ports import Clock
 
 POLL_INTERVAL: Final = 2.0
 """Seconds between two looks at the incidents."""
@@ -35,29 +36,43 @@ def write_runbooks(folder: Path) -> Sequence[str]:
     return sorted(it.name.removesuffix(".yaml") for it in shipped)
 
 
+@asynccontextmanager
+async def toban_api(data: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    """Yield a client of the toban with a data folder."""
+    transport = httpx2.AsyncHTTPTransport(uds=str(data / SOCKET))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://toban", timeout=TIMEOUT) as http:
+        yield http
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Follows the incidents of a toban by its data folder."""
+    """Follows what toban does about a fault, from the moment at which it was injected."""
 
-    data: Path
+    http: httpx2.AsyncClient
+    clock: Clock
     broken: datetime
 
-    async def reports(self) -> Sequence[tuple[Mapping[str, Any], str]]:
-        """Wait until what was broken is an incident that is resolved; return each with its report."""
-        transport = httpx2.AsyncHTTPTransport(uds=str(self.data / SOCKET))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://toban", timeout=TIMEOUT) as http:
-            while True:
-                if found := await self._resolved(http):
-                    return [(it, (await _get(http, "report", it["id"]))["markdown"]) for it in found]
-                await asyncio.sleep(POLL_INTERVAL)
+    async def reports(self, is_running: Callable[[], bool]) -> Sequence[tuple[Mapping[str, Any], str]]:
+        """Wait until all of the shop is running and each incident is resolved; return them, each with its report."""
+        while True:
+            try:
+                if is_running() and (found := await self._resolved()):
+                    return [(it, (await self._get("report", it["id"]))["markdown"]) for it in found]
+            except httpx2.HTTPError:  # it is busy: the next look tells
+                pass
+            await self.clock.sleep(POLL_INTERVAL)
 
-    async def _resolved(self, http: httpx2.AsyncClient) -> Sequence[Mapping[str, Any]]:
-        """Return the incidents since the break, if there are some and all are resolved."""
-        listed = (await http.get("/api/incidents")).raise_for_status().json()["incidents"]
+    async def _resolved(self) -> Sequence[Mapping[str, Any]]:
+        """Return the incidents since the break, oldest first, if there are some and all are resolved."""
+        listed = (await self.http.get("/api/incidents")).raise_for_status().json()["incidents"]
         found = [it for it in listed if datetime.fromisoformat(it["opened"]) >= self.broken]
         if any(it["state"] != "resolved" for it in found):
             return ()
-        return [await _get(http, "details", it["id"]) for it in reversed(found)]
+        return [await self._get("details", it["id"]) for it in reversed(found)]
+
+    async def _get(self, what: str, number: int) -> Any:
+        response = await self.http.get(f"/api/incidents/{what}", params={"id": str(number)})
+        return response.raise_for_status().json()
 
     def timeline(self, incident: Mapping[str, Any]) -> str:
         """Return the timeline of an incident, with the seconds since the break."""
@@ -67,16 +82,7 @@ class Recovery:
 
     def elapsed(self) -> str:
         """Return the time since the break, as the start of a line."""
-        return self._since(datetime.now(UTC))
+        return self._since(self.clock.now())
 
     def _since(self, at: datetime) -> str:
         return f"{(at - self.broken).total_seconds():5.0f} s"
-
-
-async def _get(http: httpx2.AsyncClient, what: str, number: int) -> Any:
-    return (await http.get(f"/api/incidents/{what}", params={"id": str(number)})).raise_for_status().json()
-
-
-def recovery_from_now(data: Path) -> Recovery:
-    """Return the recovery from a fault that is injected now."""
-    return Recovery(data, datetime.now(UTC))

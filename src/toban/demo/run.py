@@ -16,6 +16,7 @@ from typing import Final
 
 import orjson
 
+from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION
 from toban.demo import fly_log_server, fly_machines_server, message_inbox, storefront
@@ -26,7 +27,7 @@ from toban.demo.fly_machines_server import FlyMachinesServer
 from toban.demo.ground_truth import GroundTruth
 from toban.demo.install import Say
 from toban.demo.message_inbox import MessageInbox
-from toban.demo.recovery import RecoveryMode, recovery_from_now, write_runbooks
+from toban.demo.recovery import Recovery, RecoveryMode, toban_api, write_runbooks
 from toban.demo.servers import DemoError, Server, free_port, require_extra, running
 from toban.demo.shop_processes import ShopProcesses, ShopVariant, run_shop
 from toban.demo.storefront import Storefront
@@ -275,17 +276,18 @@ async def _inject_fault(target: FaultTarget, fault_clock: FaultClock, options: D
 async def _recover(
     target: FaultTarget, fault_clock: FaultClock, options: DemoOptions, folder: Path, pages: str, say: Say
 ) -> None:
-    """Inject a fault, wait until runbooks have fixed it, and print the incident from break to report."""
+    """Inject a fault, wait until runbooks have fixed it, and print each incident from break to report."""
     await asyncio.sleep(options.after)
+    clock = SystemClock()
     fault_clock.start("broken")
-    recovery = recovery_from_now(folder / "data")
-    async with FAULTS[options.fault](target) as description:
+    async with toban_api(folder / "data") as http, FAULTS[options.fault](target) as description:
+        recovery = Recovery(http, clock, clock.now())
         say(f"Broken: {description}")
-        for incident, report in await recovery.reports():
+        for incident, report in await recovery.reports(lambda: target.shop.is_running):
             file = folder / f"incident-{incident['id']}.md"
             file.write_text(report, encoding="utf-8")
-            say("\n".join(["", recovery.timeline(incident), f"{recovery.elapsed()}  the report: {file}", ""]))
-            say(f"Incident  {pages}/incidents/{incident['id']}")
+            say("\n".join(["", recovery.timeline(incident), f"{recovery.elapsed()}  Its report is {file}"]))
+            say(f"Incident  {pages}/incidents/{incident['id']}\n")
     fault_clock.start("fixed")
     say(f"Recovered: {options.fault}.")
 

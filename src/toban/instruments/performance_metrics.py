@@ -24,7 +24,7 @@ class PerformanceMonitor:
     def track_graphql_query(
         self, operation: str, seconds: float, *, service: str = "", trace_id: str = "", **facts: object
     ) -> None:
-        """Count one GraphQL operation; service, trace and ``facts`` (the endpoint) are logged with it if it was slow."""
+        """Count one GraphQL operation; service, trace and ``facts`` (the endpoint) are logged if it was slow."""
         name = self._limits.limited("operation", operation)
         self._recorder.observe(GRAPHQL_SECONDS, seconds, operation=name)
         self._recorder.observe(GRAPHQL_LATENCY, seconds, operation=name)
