@@ -34,11 +34,13 @@ class Suppression:
     """
     Which alerts send no notifications, and what alerts are about, as the notification pipeline and the rules know it.
 
-    ``inhibited_by`` names the alert that explains another; ``muted`` are those that are silenced or in a maintenance
-    window. ``component`` returns the part of the shop that an alert is about; empty where that is not known.
+    ``inhibited_by`` names the alert that explains another; ``lingering`` are those whose explanation is resolved: they
+    fire as long as their windows reach back to it. ``muted`` are those that are silenced or in a maintenance window.
+    ``component`` returns the part of the shop that an alert is about; empty where that is not known.
     """
 
     inhibited_by: Mapping[str, str] = field(default_factory=dict)
+    lingering: frozenset[str] = frozenset()
     muted: frozenset[str] = frozenset()
     component: Callable[[Alert], str] = lambda _: ""
 
@@ -155,6 +157,9 @@ def advance(
             before = run.incidents[number]
             change = _pass_time(policy, before, suppression, now)
             run.take(change)
+            if before.is_open and not change.incident.is_open:
+                # What lingers opens it again if it fires for longer than can be explained.
+                run.waiting |= {it.fingerprint: it for it in change.incident.firing}
             released += [(change.incident, message) for message in released_calls(before, change)]
     messages = summarized(run.messages, released, policy.language)
     later = [at for at in run.wake_at if at > now]
@@ -167,6 +172,9 @@ def _pass_time(policy: IncidentPolicy, incident: Incident, suppression: Suppress
     change = Change(incident, now)
     if not incident.is_open:
         return change
+    lingering = suppression.lingering & incident.alerts.keys()
+    if lingering != incident.lingering:
+        change = change.with_fields(lingering=lingering)
     change = settle(policy, change)
     if not change.incident.is_open or change.incident.is_settling:
         # Nobody is called and warned of what is over; what is due follows at once when an alert comes back.
@@ -225,8 +233,9 @@ def _open(policy: IncidentPolicy, run: _Run, suppression: Suppression, isolation
             if name in suppression.muted:
                 continue
             cause = suppression.inhibited_by.get(name)
-            if cause and run.of_alert(cause) is None and cause in run.waiting and cause not in suppression.muted:
-                continue  # its cause opens the incident
+            opens = cause in run.waiting and cause not in suppression.muted
+            if cause and run.of_alert(cause) is None and (opens or name in suppression.lingering):
+                continue  # its cause opens the incident, or is over
             due = (alert.fired or alert.starts) + policy.settings.delay
             if run.now < min(due, run.now + policy.settings.delay):
                 run.wake_at.append(due)
@@ -278,7 +287,8 @@ def _incident_for(
             and incident.resolved >= reopening
             and not incident.merged_into
         ):
-            return incident if incident.alerts[name].status is not AlertStatus.FIRING else None
+            fired_on = incident.alerts[name].status is AlertStatus.FIRING and name not in incident.lingering
+            return None if fired_on else incident
     return None
 
 

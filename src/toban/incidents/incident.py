@@ -194,6 +194,8 @@ class Incident:
     """What happened, in the words of the person who wrote the report."""
     action_items: Sequence[ActionItem] = ()
     impact: Impact | None = None
+    lingering: frozenset[str] = frozenset()
+    """The alerts that fire only as long as their windows reach back to what was resolved."""
     is_out_of_step: bool = False
     """Whether its alerts must still be told that it is acknowledged, or no longer."""
 
@@ -215,8 +217,13 @@ class Incident:
 
     @property
     def is_settling(self) -> bool:
-        """Whether none of its alerts fires any more: it is resolved soon, unless one comes back."""
-        return self.is_open and bool(self.alerts) and not self.firing
+        """Whether none of its alerts fires any more, or just lingers: it is resolved soon, unless one comes back."""
+        return self.is_open and bool(self.alerts) and not self.acute
+
+    @property
+    def acute(self) -> list[Alert]:
+        """Its alerts that fire for more than what was resolved, the most urgent first."""
+        return [it for it in self.firing if it.fingerprint not in self.lingering]
 
     @property
     def severity(self) -> str:
@@ -253,6 +260,7 @@ class Incident:
             "summary": self.summary,
             "action_items": [{"text": it.text, "owner": it.owner, "done": _text(it.done)} for it in self.action_items],
             "impact": self.impact.as_dict() if self.impact else None,
+            "lingering": sorted(self.lingering),
             "is_out_of_step": self.is_out_of_step,
         }
 
@@ -285,6 +293,7 @@ class Incident:
             summary=body["summary"],
             action_items=tuple(ActionItem(it["text"], it["owner"], _time(it["done"])) for it in body["action_items"]),
             impact=Impact.from_dict(body["impact"]) if body["impact"] else None,
+            lingering=frozenset(body.get("lingering", ())),  # incidents of older versions are read too
             is_out_of_step=body["is_out_of_step"],
         )
 

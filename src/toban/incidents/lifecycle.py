@@ -189,11 +189,12 @@ def unacknowledged(incident: Incident, by: str, now: datetime) -> Change:
 
 def resolved(policy: IncidentPolicy, incident: Incident, now: datetime, by: str = "", comment: str = "") -> Change:
     """Resolve an incident; ``by`` is who did, if not its alerts."""
-    still = [alert.name for alert in incident.firing]
+    still = [alert.name for alert in incident.acute]
     change = Change(incident, now, withdraws=True).with_fields(
         state=IncidentState.RESOLVED, resolved=now, resolved_by=by, escalation=None
     )
-    change = change.noted(EntryKind.RESOLVED, by, comment=comment, firing=still)
+    lingering = sorted({incident.alerts[name].name for name in incident.lingering & incident.alerts.keys()})
+    change = change.noted(EntryKind.RESOLVED, by, comment=comment, firing=still, lingering=lingering)
     reason = "resolved-by" if by else "resolved"
     return change.sent(policy, NotificationKind.RESOLVED, incident.paged, reason, by=policy.name_of(by))
 

@@ -12,7 +12,7 @@ from toban.incidents.incident import EntryKind, TimelineEntry
 from toban.incidents.policy import IncidentPolicy
 
 _RUNBOOKS: Final = Sentences(SENTENCES)
-_LISTS: Final = frozenset({"people", "channels", "targets", "before", "after", "firing"})
+_LISTS: Final = frozenset({"people", "channels", "targets", "before", "after", "firing", "lingering"})
 
 
 def entry_text(entry: TimelineEntry, policy: IncidentPolicy, language: str) -> str:
@@ -36,7 +36,7 @@ def _key(entry: TimelineEntry, say: Mapping[str, str]) -> str:
     particular = {
         EntryKind.OPENED: "declared" if entry.actor else "",
         EntryKind.HELD: str(facts.get("reason", "")),
-        EntryKind.RESOLVED: "by" if entry.actor else "",
+        EntryKind.RESOLVED: "by" if entry.actor else "lingering" if facts.get("lingering") else "",
         EntryKind.REOPENED: "by" if entry.actor else "",
         EntryKind.PRIORITY: "by" if entry.actor else "",
         EntryKind.ACKNOWLEDGED: "comment" if facts.get("comment") else "",

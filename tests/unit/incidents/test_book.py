@@ -50,6 +50,27 @@ def test_what_is_explained_joins_the_incident_of_its_cause_whichever_fires_first
     assert len(night.book.incidents) == 1
 
 
+def test_what_only_lingers_keeps_no_incident_open_and_reopens_it_when_it_fires_on(night: Night) -> None:
+    """
+    A rate over ten minutes is high for ten minutes after its cause is over: nobody is called for that.
+    """
+    night.at("1:00").fires("cause").fires("symptom")
+    explained = {fingerprint(night, "symptom"): fingerprint(night, "cause")}
+    night.suppression = Suppression(explained)
+    night.at("1:01").ends("cause").at("1:02")
+    assert not night.book.incidents[1].is_settling, "the end of its cause was not sent yet"
+    night.suppression = Suppression(explained, frozenset(explained))
+    night.at("1:03")
+    assert night.book.incidents[1].state is IncidentState.RESOLVED
+    assert night.entries[-1].facts["lingering"] == ["symptom"]
+    night.at("1:10")
+    assert len(night.book.open) == 0
+    night.suppression = Suppression()
+    night.at("1:12")
+    assert [it.id for it in night.book.open] == [1]
+    assert not night.book.incidents[1].is_settling
+
+
 def test_a_cause_gives_its_name_to_an_incident_that_opens_with_its_symptom(night: Night) -> None:
     night.at("1:00").fires("a symptom", severity="critical").fires("the cause", severity="critical")
     night.suppression = Suppression({fingerprint(night, "a symptom"): fingerprint(night, "the cause")})
