@@ -149,9 +149,19 @@ class Escalation:
 class ActionItem:
     """Something to do after an incident, by whom; open until it is ticked."""
 
+    number: int
     text: str
     owner: str = ""
     done: datetime | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"number": self.number, "text": self.text, "owner": self.owner, "done": _text(self.done)}
+
+    @classmethod
+    def from_dict(cls, place: int, body: Mapping[str, Any]) -> Self:
+        """Return it from what ``as_dict`` returned; older versions wrote no number but its place, from 1."""
+        return cls(body.get("number", place), body["text"], body["owner"], _time(body["done"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +261,7 @@ class Incident:
             "merged_into": self.merged_into,
             "declared_by": self.declared_by,
             "summary": self.summary,
-            "action_items": [{"text": it.text, "owner": it.owner, "done": _text(it.done)} for it in self.action_items],
+            "action_items": [it.as_dict() for it in self.action_items],
             "impact": self.impact.as_dict() if self.impact else None,
             "is_out_of_step": self.is_out_of_step,
         }
@@ -283,7 +293,7 @@ class Incident:
             merged_into=body["merged_into"],
             declared_by=body["declared_by"],
             summary=body["summary"],
-            action_items=tuple(ActionItem(it["text"], it["owner"], _time(it["done"])) for it in body["action_items"]),
+            action_items=tuple(ActionItem.from_dict(at, it) for at, it in enumerate(body["action_items"], 1)),
             impact=Impact.from_dict(body["impact"]) if body["impact"] else None,
             is_out_of_step=body["is_out_of_step"],
         )

@@ -42,7 +42,7 @@ def _key(entry: TimelineEntry, say: Mapping[str, str]) -> str:
         EntryKind.ACKNOWLEDGED: "comment" if facts.get("comment") else "",
         EntryKind.DEADLINE: f"{facts.get('deadline', '')}{'-over' if facts.get('percent') == 100 else ''}",
         EntryKind.SPLIT: "from" if "source" in facts else "",
-        EntryKind.ACTION_ITEM: "done" if facts.get("done") else "",
+        EntryKind.ACTION_ITEM: "done" if facts.get("done") else str(facts.get("event", "")),
         EntryKind.RUNBOOK: str(facts.get("event", "")),
         EntryKind.PAGED: "" if facts.get("people") else "channels",
     }.get(kind, "")
