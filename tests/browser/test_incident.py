@@ -66,6 +66,9 @@ def test_the_page_of_an_incident_shows_its_charts_in_each_language_and_theme(bro
     page = visitor.open(f"/incidents/{shop.number}")
     assert page.viewport_size == (PHONE if phone else DESK)
     page.locator("svg.day .during").wait_for()
+    title = "ストアフロントが遅い" if language == "ja" else "The storefront is slow"
+    assert page.locator("h1").inner_text() == title
+    assert title in page.locator("li.alert_fired").inner_text()
     assert page.locator("svg.day .band").count() == 1
     assert page.locator(".threshold .limit").count() == 1
     assert page.locator('.threshold a[href^="/explore?"]').count() == 1

@@ -24,7 +24,7 @@ from toban.incidents.incident import (
     checked_priority,
     most_urgent,
 )
-from toban.incidents.incident_messages import summary_of
+from toban.incidents.incident_messages import summaries_of
 from toban.incidents.lifecycle import Change
 from toban.incidents.service import IncidentService
 from toban.state import audit_log, event_log
@@ -265,7 +265,7 @@ class IncidentCommands:
 
     async def split(self, number: int, alert: str, actor: Actor, by: str = "") -> Incident:
         """Take the alerts of a name or fingerprint out of an incident, into a new one; return that."""
-        now, policy = self._clock.now(), self._service.policy
+        now = self._clock.now()
 
         def work(connection: Connection) -> Incident:
             source = _open(_found(connection, number))
@@ -276,9 +276,13 @@ class IncidentCommands:
                 raise InvalidCommandError(f"incident {number} has no other alerts: there is nothing to split")
             first = min(moved.values(), key=lambda it: it.starts)
             next_id = repository.load(connection, now).next_id
-            title = summary_of(first, policy.language)
             change = lifecycle.opened(
-                next_id, title, most_urgent(list(moved.values())), first.starts, now, component=source.component
+                next_id,
+                priority=most_urgent(list(moved.values())),
+                starts=first.starts,
+                now=now,
+                component=source.component,
+                **summaries_of(first, "title"),
             )
             change = change.with_fields(alerts=moved).noted(EntryKind.SPLIT, by or actor.name, source=number)
             rest = {key: it for key, it in source.alerts.items() if key not in moved}

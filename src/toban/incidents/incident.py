@@ -182,6 +182,8 @@ class Incident:
     updated: datetime
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     component: str = ""
+    title_ja: str = ""
+    """The title in Japanese, where the alert that opened it has one; one that somebody typed is the same for all."""
     answer: Answer | None = None
     responded: datetime | None = None
     """When it was acknowledged for the first time."""
@@ -206,6 +208,10 @@ class Incident:
     impact: Impact | None = None
     is_out_of_step: bool = False
     """Whether its alerts must still be told that it is acknowledged, or no longer."""
+
+    def titled(self, language: str) -> str:
+        """Return its title in a language."""
+        return (self.title_ja if language == "ja" else "") or self.title
 
     @property
     def is_open(self) -> bool:
@@ -248,6 +254,7 @@ class Incident:
             "updated": self.updated.isoformat(),
             "alerts": [alert.as_dict() for alert in self.alerts.values()],
             "component": self.component,
+            "title_ja": self.title_ja,
             "answer": self.answer.as_dict() if self.answer else None,
             "responded": _text(self.responded),
             "resolved": _text(self.resolved),
@@ -280,6 +287,7 @@ class Incident:
             updated=datetime.fromisoformat(body["updated"]),
             alerts={alert.fingerprint: alert for alert in alerts},
             component=body["component"],
+            title_ja=body.get("title_ja", ""),
             answer=Answer.from_dict(body["answer"]) if body["answer"] else None,
             responded=_time(body["responded"]),
             resolved=_time(body["resolved"]),

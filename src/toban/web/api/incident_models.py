@@ -176,6 +176,8 @@ class IncidentModel(ResponseModel):
 
     id: int
     title: str
+    title_ja: str
+    """The title in Japanese, where it has another one."""
     priority: str
     state: IncidentState
     component: str
@@ -276,6 +278,7 @@ def incident_fields(incident: Incident, policy: IncidentPolicy, now: datetime) -
     return {
         "id": incident.id,
         "title": incident.title,
+        "title_ja": incident.title_ja,
         "priority": incident.priority,
         "state": incident.state,
         "component": incident.component,
