@@ -12,6 +12,7 @@ from toban.incidents.incident import EntryKind, TimelineEntry
 from toban.incidents.policy import IncidentPolicy
 
 _RUNBOOKS: Final = Sentences(SENTENCES)
+_CHANNELS: Final = Sentences("toban.notify")
 _LISTS: Final = frozenset({"people", "channels", "targets", "before", "after", "firing"})
 
 
@@ -22,6 +23,8 @@ def entry_text(entry: TimelineEntry, policy: IncidentPolicy, language: str) -> s
     facts = {name: _shown(name, value, policy) for name, value in told.items()}
     if entry.kind is EntryKind.RUNBOOK:
         facts["text"] = runbook_text(str(entry.facts.get("text", "")), str(entry.facts.get("text_ja", "")), language)
+    if "error" in facts:
+        facts["error"] = _CHANNELS.translate(facts["error"], language)
     by = policy.name_of(entry.actor) if entry.actor else "toban"
     return one_line(say[_key(entry, say)].format_map(_Facts(facts, by=by)))
 
