@@ -172,7 +172,7 @@ class Night:
         if ended == "unknown":
             assert set(self.kills) & NOT_DONE
             assert self.fly.restarted == []  # it was looked at, and not repeated
-            self.fly.leases.clear()  # the lease of the toban that was killed has expired: after 400 seconds
+            self.fly.leases.clear()  # the lease of the toban that was killed has expired: after 90 seconds
             looked = time.monotonic()
             self.until(lambda: time.monotonic() > looked + 1)  # Fly allows few requests in a second
             body = json.dumps({"runbook": "restart"}).encode()

@@ -21,8 +21,13 @@ log = structlog.get_logger("toban.runbooks")
 
 REQUEST_SECONDS: Final = 20.0
 MAX_BODY: Final = 4 * 2**20
-LEASE_SECONDS: Final = 400
-"""How long a lease lasts: longer than the act and the wait for its effect."""
+LEASE_SECONDS: Final = 90
+"""How long a lease lasts without being renewed: longer than reading, acting and reading again may take."""
+RENEWED_AFTER: Final = timedelta(seconds=30)
+"""How old a lease becomes while toban waits for the effect: what a toban that was killed has left expires soon."""
+NONCE: Final = "fly-machine-lease-nonce"
+OWN: Final = "toban "
+"""How the description of a lease begins that toban took."""
 EFFECT: Final = timedelta(minutes=5)
 """How long Fly may take until a machine is started, as its own command line waits."""
 POLL_SECONDS: Final = 5
@@ -103,6 +108,10 @@ class FlyMachine:
         return moment(found) if found is not None else None
 
 
+class HeldError(ActionError):
+    """Somebody else holds the lease of a machine."""
+
+
 class FlyMachines:
     """Reads and acts on the machines of the shop's apps; methods raise ``ActionError``."""
 
@@ -115,6 +124,8 @@ class FlyMachines:
         self._apps = settings.fly_apps
         self._address = settings.fly_api.rstrip("/")
         self._headers = {"authorization": authorization(settings.fly_admin_token.get_secret_value())}
+        self._held: tuple[str, str, datetime] | None = None
+        """The path and the nonce of the lease that is held, and since when."""
 
     async def find(self, machine: str) -> tuple[FlyMachine, list[FlyMachine]]:
         """Return a machine by its id, and the others of its process group."""
@@ -139,16 +150,60 @@ class FlyMachines:
     async def lease(self, machine: FlyMachine, why: str) -> AsyncIterator[Mapping[str, str]]:
         """Hold the lease of a machine, so that no deploy works on it; yield the header for requests under it."""
         path = f"{self._path(machine)}/lease"
-        body = {"ttl": LEASE_SECONDS, "description": why}
-        found = as_mapping(as_mapping(await self._call("POST", path, body=body)).get("data"))
-        header = {"fly-machine-lease-nonce": str(found.get("nonce", ""))}
+        nonce = await self._take(path, machine, why)
+        self._held = (path, nonce, self._clock.now())
         try:
-            yield header
+            yield {NONCE: nonce}
         finally:
+            self._held = None
             try:
-                await self._call("DELETE", path, headers=header)
+                await self._call("DELETE", path, headers={NONCE: nonce})
             except ActionError as error:
                 log.warning("lease not released, it expires by itself", machine=machine.id, error=str(error))
+
+    async def _take(self, path: str, machine: FlyMachine, why: str) -> str:
+        """
+        Take a lease; return its nonce.
+
+        One that an earlier attempt of the same act has left is taken over. That of another act of toban, which ended
+        with it, is not: it may be that of another toban, and it expires soon.
+        """
+        body = {"ttl": LEASE_SECONDS, "description": why}
+        try:
+            return _nonce(await self._call("POST", path, body=body))
+        except HeldError:
+            held = as_mapping(as_mapping(await self._call("GET", path)).get("data"))
+            said, nonce = str(held.get("description", "")), str(held.get("nonce", ""))
+            if said == why and nonce:
+                return _nonce(await self._call("POST", path, headers={NONCE: nonce}, body=body))
+            if not said.startswith(OWN):
+                raise
+            until = f"{moment(int(held.get('expires_at') or 0) * 1_000):%H:%M:%S} UTC"
+            raise ActionError(
+                f"toban itself holds the lease of machine {machine.id} for {said.removeprefix(OWN)[:50]}: if that act "
+                f"ended with it, the lease is free at {until}"
+            ) from None
+
+    async def release_left(self, machine: FlyMachine, why: str) -> None:
+        """Release the lease that an act has left which ended with toban; somebody else's stays."""
+        path = f"{self._path(machine)}/lease"
+        try:
+            held = as_mapping(as_mapping(await self._call("GET", path)).get("data"))
+            if held.get("description") == why and held.get("nonce"):
+                await self._call("DELETE", path, headers={NONCE: str(held["nonce"])})
+        except ActionError as error:
+            log.info("no lease released, one that was left expires by itself", machine=machine.id, error=str(error))
+
+    async def _renew(self) -> None:
+        """Renew the lease that is held once it is old, so that it outlasts the wait; it does not where that fails."""
+        if self._held is None or self._clock.now() - self._held[2] < RENEWED_AFTER:
+            return
+        path, nonce, _ = self._held
+        self._held = (path, nonce, self._clock.now())
+        try:
+            await self._call("POST", path, headers={NONCE: nonce}, body={"ttl": LEASE_SECONDS})
+        except ActionError as error:
+            log.warning("lease not renewed", path=path, error=str(error))
 
     async def restart(self, machine: FlyMachine, lease: Mapping[str, str]) -> None:
         """Restart a machine; whether that has an effect shows in its events."""
@@ -169,6 +224,7 @@ class FlyMachines:
                 seen = ", ".join(f"{name} {status}" for name, status in now.checks.items()) or "no checks"
                 raise ActionError(f"machine {machine.id} is not back after 5 minutes: {now.state}, {seen}")
             await self._clock.sleep(POLL_SECONDS)
+            await self._renew()
 
     def _path(self, machine: FlyMachine) -> str:
         return f"apps/{machine.app}/machines/{machine.id}"
@@ -195,7 +251,12 @@ class FlyMachines:
                 return orjson.loads(content) if content else {}
             except ValueError as error:
                 raise ActionError(f"{context}: the response is no JSON") from error
-        raise ActionError(f"{context}: {_refusal(response.status_code, content)}")
+        failure = HeldError if response.status_code in {409, 412} else ActionError
+        raise failure(f"{context}: {_refusal(response.status_code, content)}")
+
+
+def _nonce(body: Any) -> str:
+    return str(as_mapping(as_mapping(body).get("data")).get("nonce", ""))
 
 
 def _refusal(status: int, content: bytes) -> str:
