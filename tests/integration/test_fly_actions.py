@@ -214,6 +214,56 @@ async def test_a_lease_is_renewed_while_the_machine_is_not_back_so_that_no_deplo
     assert not fly.leases
 
 
+async def test_a_lease_that_a_deploy_took_in_the_middle_stays_with_the_deploy(fly: FakeFly, tools: ActionTools) -> None:
+    fly.takes_effect = False
+    sleep, machine = fly.clock.sleep, fly.machines["shop"][0]
+
+    async def sleeps(seconds: float) -> None:
+        await sleep(seconds)
+        waited = (fly.clock.now() - NOW).total_seconds() - 3_600
+        if waited > 40:
+            fly.leases["148e001"] = {"nonce": "theirs", "expires_at": LATER, "owner": "ci@shop", "description": ""}
+        if waited > 70:
+            fly.happen(machine, "start", "started")
+
+    fly.clock.sleep = sleeps  # type: ignore[method-assign]  # until it is there
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+    assert fly.leases["148e001"]["nonce"] == "theirs"
+    assert fly.restarted == ["148e001"]
+
+
+async def test_a_lease_that_expired_in_the_middle_is_taken_again_and_released(fly: FakeFly, tools: ActionTools) -> None:
+    fly.takes_effect = False
+    sleep, held = fly.clock.sleep, []
+
+    async def sleeps(seconds: float) -> None:
+        await sleep(seconds)
+        if len(held) == 2:
+            del fly.leases["148e001"]
+        held.append(fly.leases.get("148e001", {}).get("nonce"))
+
+    fly.clock.sleep = sleeps  # type: ignore[method-assign]  # until it gives up
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    with pytest.raises(ActionError, match="is not back after 5 minutes"):
+        await FlyRestart().run(plan, CONTEXT, tools)
+    assert len(set(held)) == 3
+    assert held[2] is None
+    assert not fly.leases
+
+
+async def test_a_machine_that_became_the_last_healthy_one_is_not_what_was_decided_on(
+    fly: FakeFly, tools: ActionTools, selling: Selling
+) -> None:
+    decided = await FlyRestart().plan(CONTEXT, tools)
+    fly.exit(fly.machines["shop"][1])
+    # It is planned again before each act: what was approved is void then.
+    with pytest.raises(ActionError, match="is the last healthy one of app, and the shop sells"):
+        await FlyRestart().plan(CONTEXT, tools)
+    selling.can_sell = False
+    assert (await FlyRestart().plan(CONTEXT, tools)).state != decided.state
+
+
 @pytest.mark.parametrize(
     ("lease", "stays"),
     [(left(), False), (left("run-6.0"), True), (left(description="deploy"), True), (left(nonce=""), True)],

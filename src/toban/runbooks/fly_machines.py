@@ -108,6 +108,16 @@ class FlyMachine:
         return moment(found) if found is not None else None
 
 
+@dataclass(slots=True)
+class HeldLease:
+    """A lease that toban holds: its path, what it is for, its nonce, and when it was taken or renewed."""
+
+    path: str
+    why: str
+    nonce: str
+    renewed: datetime
+
+
 class HeldError(ActionError):
     """Somebody else holds the lease of a machine."""
 
@@ -124,8 +134,7 @@ class FlyMachines:
         self._apps = settings.fly_apps
         self._address = settings.fly_api.rstrip("/")
         self._headers = {"authorization": authorization(settings.fly_admin_token.get_secret_value())}
-        self._held: tuple[str, str, datetime] | None = None
-        """The path and the nonce of the lease that is held, and since when."""
+        self._held: HeldLease | None = None
 
     async def find(self, machine: str) -> tuple[FlyMachine, list[FlyMachine]]:
         """Return a machine by its id, and the others of its process group."""
@@ -151,13 +160,13 @@ class FlyMachines:
         """Hold the lease of a machine, so that no deploy works on it; yield the header for requests under it."""
         path = f"{self._path(machine)}/lease"
         nonce = await self._take(path, machine, why)
-        self._held = (path, nonce, self._clock.now())
+        self._held = held = HeldLease(path, why, nonce, self._clock.now())
         try:
             yield {NONCE: nonce}
         finally:
             self._held = None
             try:
-                await self._call("DELETE", path, headers={NONCE: nonce})
+                await self._call("DELETE", path, headers={NONCE: held.nonce})
             except ActionError as error:
                 log.warning("lease not released, it expires by itself", machine=machine.id, error=str(error))
 
@@ -196,14 +205,15 @@ class FlyMachines:
 
     async def _renew(self) -> None:
         """Renew the lease that is held once it is old, so that it outlasts the wait; it does not where that fails."""
-        if self._held is None or self._clock.now() - self._held[2] < RENEWED_AFTER:
+        held = self._held
+        if held is None or self._clock.now() - held.renewed < RENEWED_AFTER:
             return
-        path, nonce, _ = self._held
-        self._held = (path, nonce, self._clock.now())
+        held.renewed = self._clock.now()
         try:
-            await self._call("POST", path, headers={NONCE: nonce}, body={"ttl": LEASE_SECONDS})
+            body = {"ttl": LEASE_SECONDS, "description": held.why}
+            held.nonce = _nonce(await self._call("POST", held.path, headers={NONCE: held.nonce}, body=body))
         except ActionError as error:
-            log.warning("lease not renewed", path=path, error=str(error))
+            log.warning("lease not renewed", path=held.path, error=str(error))
 
     async def restart(self, machine: FlyMachine, lease: Mapping[str, str]) -> None:
         """Restart a machine; whether that has an effect shows in its events."""
