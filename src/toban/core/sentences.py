@@ -24,7 +24,7 @@ WORDS: Final = frozenset({"count", "number", "machine"})
 """Places in which there is one word."""
 
 _PLACE: Final = re.compile(r"\{(\w+)\}")
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]{1,60}", re.ASCII)
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{1,60}", re.ASCII)
 _PLURAL: Final = re.compile(r"( (?:(?:older|unfinished) )?[a-z]{2,30})s\b", re.ASCII)
 
 

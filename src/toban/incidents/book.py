@@ -10,7 +10,7 @@ from toban.core.item_isolation import ItemFailure, ItemIsolation
 from toban.core.notification import Notification
 from toban.incidents.held_calls import released_calls, summarized
 from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry, most_urgent
-from toban.incidents.incident_messages import summary_of
+from toban.incidents.incident_messages import summaries_of
 from toban.incidents.lifecycle import Change, acknowledged, joined, opened, reopened, unacknowledged
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.stages.escalate import escalate
@@ -206,11 +206,11 @@ def _track(policy: IncidentPolicy, run: _Run, change: AlertChange) -> None:
                     EntryKind.ALERT_RESOLVED,
                     alert=alert.name,
                     fingerprint=name,
-                    summary=summary_of(alert, policy.language),
+                    **summaries_of(alert),
                 )
             )
         return
-    found = joined(Change(incident, run.now), alert, policy.language)
+    found = joined(Change(incident, run.now), alert)
     run.take(found)
     incident, given = found.incident, alert.acknowledged
     if given and incident.state is IncidentState.TRIGGERED and given != before.acknowledged:
@@ -254,13 +254,15 @@ def _joined_or_opened(
         change = Change(incident, run.now) if incident.is_open else reopened(incident, run.now)
         if not change.incident.component:
             change = change.with_fields(component=component)
-        return joined(change, alert, policy.language)
+        return joined(change, alert)
     if run.many_open >= MAX_OPEN:
         return None
     number, run.next_id = run.next_id, run.next_id + 1
-    title = summary_of(alert, policy.language)
-    change = opened(number, title, most_urgent([alert]), alert.starts, run.now, component=component)
-    change = joined(change, alert, policy.language)
+    titles = summaries_of(alert, "title")
+    change = opened(
+        number, priority=most_urgent([alert]), starts=alert.starts, now=run.now, component=component, **titles
+    )
+    change = joined(change, alert)
     change = change.with_fields(on_duty=policy.duty.on_call(run.now))
     if given := alert.acknowledged:
         after = acknowledged(policy, change.incident, given.by, run.now, given.comment, from_alert=True)

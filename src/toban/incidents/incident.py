@@ -149,9 +149,19 @@ class Escalation:
 class ActionItem:
     """Something to do after an incident, by whom; open until it is ticked."""
 
+    number: int
     text: str
     owner: str = ""
     done: datetime | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"number": self.number, "text": self.text, "owner": self.owner, "done": _text(self.done)}
+
+    @classmethod
+    def from_dict(cls, place: int, body: Mapping[str, Any]) -> Self:
+        """Return it from what ``as_dict`` returned; older versions wrote no number but its place, from 1."""
+        return cls(body.get("number", place), body["text"], body["owner"], _time(body["done"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +182,8 @@ class Incident:
     updated: datetime
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     component: str = ""
+    title_ja: str = ""
+    """The title in Japanese, where the alert that opened it has one; one that somebody typed is the same for all."""
     answer: Answer | None = None
     responded: datetime | None = None
     """When it was acknowledged for the first time."""
@@ -198,6 +210,10 @@ class Incident:
     """The alerts that fire only as long as their windows reach back to what was resolved."""
     is_out_of_step: bool = False
     """Whether its alerts must still be told that it is acknowledged, or no longer."""
+
+    def titled(self, language: str) -> str:
+        """Return its title in a language."""
+        return (self.title_ja if language == "ja" else "") or self.title
 
     @property
     def is_open(self) -> bool:
@@ -245,6 +261,7 @@ class Incident:
             "updated": self.updated.isoformat(),
             "alerts": [alert.as_dict() for alert in self.alerts.values()],
             "component": self.component,
+            "title_ja": self.title_ja,
             "answer": self.answer.as_dict() if self.answer else None,
             "responded": _text(self.responded),
             "resolved": _text(self.resolved),
@@ -258,7 +275,7 @@ class Incident:
             "merged_into": self.merged_into,
             "declared_by": self.declared_by,
             "summary": self.summary,
-            "action_items": [{"text": it.text, "owner": it.owner, "done": _text(it.done)} for it in self.action_items],
+            "action_items": [it.as_dict() for it in self.action_items],
             "impact": self.impact.as_dict() if self.impact else None,
             "lingering": sorted(self.lingering),
             "is_out_of_step": self.is_out_of_step,
@@ -278,6 +295,7 @@ class Incident:
             updated=datetime.fromisoformat(body["updated"]),
             alerts={alert.fingerprint: alert for alert in alerts},
             component=body["component"],
+            title_ja=body.get("title_ja", ""),
             answer=Answer.from_dict(body["answer"]) if body["answer"] else None,
             responded=_time(body["responded"]),
             resolved=_time(body["resolved"]),
@@ -291,7 +309,7 @@ class Incident:
             merged_into=body["merged_into"],
             declared_by=body["declared_by"],
             summary=body["summary"],
-            action_items=tuple(ActionItem(it["text"], it["owner"], _time(it["done"])) for it in body["action_items"]),
+            action_items=tuple(ActionItem.from_dict(at, it) for at, it in enumerate(body["action_items"], 1)),
             impact=Impact.from_dict(body["impact"]) if body["impact"] else None,
             lingering=frozenset(body.get("lingering", ())),  # incidents of older versions are read too
             is_out_of_step=body["is_out_of_step"],

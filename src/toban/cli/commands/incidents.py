@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -34,6 +34,10 @@ def _row(it: dict[str, Any]) -> tuple[str, ...]:
     return f"#{it['id']}", it["priority"], it["state"], f"since {short_time(it['starts'])}", who, due, it["title"]
 
 
+ITEM_COMMANDS: Final = {"done": "tick", "undone": "untick", "delete": "delete-action-item"}
+"""The commands on an action item that need no more than its number, by their options."""
+
+
 @command.command("show")
 @click.argument("number", metavar="ID", type=int)
 @json_option
@@ -49,8 +53,8 @@ def show(data: Path | None, as_json: bool, number: int) -> None:
         lines.append(f"about {impact['missing']:,.0f} {impact['currency']} of revenue missing")
     lines += [f"  {alert['status']} {alert['name']}" for alert in it["members"]]
     lines += ["", *align_columns((short_time(entry["at"]), entry["text"]) for entry in it["timeline"])]
-    for place, item in enumerate(it["action_items"], 1):
-        lines.append(f"{place}. [{'x' if item['done'] else ' '}] {item['text']} {item['owner']}".rstrip())
+    for item in it["action_items"]:
+        lines.append(f"{item['number']}. [{'x' if item['done'] else ' '}] {item['text']} {item['owner']}".rstrip())
     echo("\n".join(lines))
 
 
@@ -188,14 +192,26 @@ def summary(data: Path | None, number: int, text: str) -> None:
 @command.command("action")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("text", required=False)
-@click.option("--owner", default="", help="Who does it.")
+@click.option("--owner", help="Who does it; with --edit '' for nobody.")
+@click.option("--edit", type=int, help="Change the TEXT or the owner of the action item with this number.")
 @click.option("--done", type=int, help="Tick the action item with this number.")
+@click.option("--undone", type=int, help="Take its tick back.")
+@click.option("--delete", type=int, help="Delete it.")
 @data_option
-def action(data: Path | None, number: int, text: str | None, owner: str, done: int | None) -> None:
-    """Add an action item, or tick one."""
-    if done is not None:
-        _act("tick", data, number, "has {open_action_items} open action items", item=done)
-    elif text:
-        _act("action-item", data, number, "has {open_action_items} open action items", text=text, owner=owner)
-    else:
-        raise click.UsageError("give the TEXT of an action item, or --done NUMBER")
+def action(data: Path | None, number: int, text: str | None, owner: str | None, **items: int | None) -> None:
+    """Add an action item; or change, tick, untick or delete one."""
+    given = [(name, item) for name, item in items.items() if item is not None]
+    said = "has {open_action_items} open action items"
+    fields = {name: value for name, value in (("text", text), ("owner", owner)) if value is not None}
+    match given:
+        case [] if text:
+            _act("action-item", data, number, said, **fields)
+        case [("edit", item)] if fields:
+            _act("edit-action-item", data, number, said, item=item, **fields)
+        case [(name, item)] if name in ITEM_COMMANDS and not fields:
+            _act(ITEM_COMMANDS[name], data, number, said, item=item)
+        case _:
+            raise click.UsageError(
+                "give the TEXT of an action item, or --edit NUMBER with TEXT or --owner, or one of --done NUMBER, "
+                "--undone NUMBER and --delete NUMBER"
+            )

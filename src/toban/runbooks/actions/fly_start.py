@@ -44,7 +44,9 @@ class FlyStart(Action):
 
     async def look(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str | None:
         """Look for a start after the event that was the newest before the act."""
-        machine, _ = await FlyMachines(tools).find(plan.facts["machine"])
+        api = FlyMachines(tools)
+        machine, _ = await api.find(plan.facts["machine"])
+        await api.release_left(machine, f"toban {context.key}")
         at = machine.happened_since(plan.facts["newest_event"], "start")
         return f"machine {machine.id} was started at {at:%H:%M:%S} UTC" if at else None
 
