@@ -16,7 +16,7 @@ from toban.logs.custom_metric_settings import LineMetricSettings
 from toban.logs.custom_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LinePosition, StoredLine, StoreReport
-from toban.logs.log_metrics import DURATIONS, SECURITY_EVENTS
+from toban.logs.log_metrics import DURATIONS, FAILED_JOBS, SECURITY_EVENTS
 from toban.logs.log_metrics import LINES as LOG_LINES
 from toban.logs.pipeline import BATCH, LINES, MAX_WAITING, WAITING, LogPipeline
 
@@ -227,3 +227,20 @@ async def test_security_events_and_durations_are_metrics():
     assert it.meters.value(SECURITY_EVENTS, event="unknown", severity="medium") == 1
     durations = it.meters.histogram(DURATIONS, operation="import")
     assert dict(zip(durations.parts(), durations.values(), strict=True))["_sum", ""] == 1.5
+
+
+async def test_failed_attempts_at_jobs_are_a_metric():
+    """
+    As Vendure's own queue and its BullMQ plugin write them.
+    """
+    async with running() as it:
+        for message in (
+            "Job 12 [send-email] failed (attempt 1 of 4)",
+            "Job 12 [send-email] failed and will not retry.",
+            "Job 3f2 [update-search-index] failed (attempt 2 of 3)",
+            "Job 12 [send-email] completed",
+        ):
+            await it.pipeline.append([line(message, LogLevel.WARN)], "api")
+        await it.pipeline.append([line("Job 12 [send-email] failed (attempt 1 of 4)")], "api")  # of somebody else
+    assert it.meters.value(FAILED_JOBS, queue="send-email") == 2
+    assert it.meters.value(FAILED_JOBS, queue="update-search-index") == 1
