@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from toban.core.log_line import LogLevel, LogLine
+from toban.core.log_line import GRAPHQL_ERROR, LogLevel, LogLine
 from toban.core.ports import Clock, LineSink, Recorder
 from toban.core.samples import MetricFamily
 from toban.ingest.label_values import (
@@ -201,7 +201,7 @@ class RequestSpans:
         line = LogLine(
             self._clock.now(),
             LogLevel.WARN if fault == "client" else LogLevel.ERROR,
-            f"GraphQL Error: {message}",
+            f"{GRAPHQL_ERROR}{message}",
             "GraphQLError",
             trace.service,
             facts={name: value for name, value in facts.items() if value},
