@@ -78,6 +78,8 @@ class FakeSlackSocket:
         """The first frame; none is sent instead of None."""
         self.responses: list[Response] = []
         """The next responses of `apps.connections.open`, before it works."""
+        self.is_silent = False
+        """Whether `apps.connections.open` does not answer."""
         self.opens = 0
         self.open_now: list[Connection] = []
         self._tickets = itertools.count(1)
@@ -111,6 +113,8 @@ class FakeSlackSocket:
 
     async def _open(self, request: Request) -> Response:
         self.opens += 1
+        if self.is_silent:
+            await asyncio.Event().wait()
         if self.responses:
             return self.responses.pop(0)
         if request.headers.get("authorization") != f"Bearer {self.app_token}":

@@ -196,9 +196,10 @@ async def check_schedule(settings: Settings) -> list[str]:
         return []
     now = SystemClock().now()
     async with open_http_client() as http:
-        schedule, problems = await read_schedule(settings.on_call, on_call_zone(settings), http, now)
+        zone = on_call_zone(settings)
+        schedule, problems = await read_schedule(settings.on_call, zone, http, now)
     pages = {name: channel.pages for name, channel in settings.channels.items()}
-    return [*problems, *schedule_problems(schedule, settings.on_call, pages, now)]
+    return [*problems, *schedule_problems(schedule, settings.on_call, pages, zone, now)]
 
 
 async def missing_rights(settings: Settings) -> list[str]:

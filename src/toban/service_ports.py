@@ -129,6 +129,7 @@ def runbook_ports(
         doubts,
         maintenance,
         deployed=lambda: base.deploys.last.at if base.deploys.last else None,
+        zone=on_call_zone(settings),
         on_events=base.incidents.wake,
     )
 

@@ -201,6 +201,23 @@ def test_a_command_says_the_status_and_what_to_write(shop):
     assert shop.reply("On call: Ann, ben")
 
 
+def test_a_command_assigns_calls_everybody_and_starts_a_runbook(shop):
+    number = shop.declare("Payments fail")
+    for place, person in enumerate(("<@U1|ann>", "Ann", "ben", "zoe")):
+        shop.interact(shop.slack.command(f"assign {number} {person}", trigger=f"16.{place}"))
+    assert shop.reply(f"Incident {number} is assigned to Ann.")
+    assert shop.reply(f"Incident {number} is assigned to ben.")
+    assert shop.reply("unknown person 'zoe': known are ann, ben")
+    eventually(lambda: [it for it in shop.timeline(number) if it[0] == "assigned"], lambda it: len(it) == 3)
+    shop.interact(shop.slack.command(f"escalate {number}", trigger="16.5"))
+    assert shop.reply(f"Everybody is called for incident {number}.")
+    assert ("escalated", "ann") in shop.timeline(number)
+    shop.interact(shop.slack.command("run application_down", trigger="16.6"))
+    assert "It asks before it acts: toban run --approve" in shop.reply("of runbook application_down has begun")
+    shop.interact(shop.slack.command("run nothing", trigger="16.7"))
+    assert "there are application_down" in shop.reply("no runbook 'nothing'")
+
+
 def test_a_viewer_changes_nothing_and_hears_why_alone(tmp_path):
     with thread_loop() as run:
         slack = FakeSlack()

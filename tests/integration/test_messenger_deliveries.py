@@ -9,7 +9,7 @@ from tests.fake_telegram import FakeTelegram
 from tests.fake_twilio import FakeTwilio
 from tests.fakes import FakeClock
 from tests.integration.test_deliveries import ChannelProcess
-from tests.integration.test_messengers import PHONE, SECOND, discord, line, message, telegram, twilio
+from tests.messengers import PHONE, SECOND, discord, line, message, telegram, twilio
 from tests.notifications import NIGHT
 from toban.core.notification import NotificationKind
 from toban.notify.channel_worker import REROUTE_AFTER

@@ -1,11 +1,9 @@
 """Messengers, SMS and calls against fakes on loopback, which are as strict as the services."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -15,16 +13,31 @@ from pydantic import ValidationError
 from tests import fake_teams, fake_twilio
 from tests.fake_chatwork import FakeChatwork
 from tests.fake_discord import FakeDiscord
-from tests.fake_http import Fault, broken, busy, half, late, reset, says, unchanged
+from tests.fake_http import Fault, broken
 from tests.fake_line import FakeLine
 from tests.fake_ntfy import FakeNtfy
 from tests.fake_teams import FakeTeams
 from tests.fake_telegram import FakeTelegram
 from tests.fake_twilio import FakeTwilio
 from tests.fakes import FakeClock
-from tests.notifications import notification
+from tests.messengers import (
+    LINKS,
+    MESSENGERS,
+    PHONE,
+    SECOND,
+    Messenger,
+    as_text,
+    chatwork,
+    discord,
+    line,
+    message,
+    ntfy,
+    teams,
+    telegram,
+    twilio,
+)
 from toban.core.errors import DeliveryError
-from toban.core.notification import Fact, Link, Notification, NotificationKind
+from toban.core.notification import Fact, Link, NotificationKind
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.channels.chatwork import Chatwork
 from toban.notify.channels.discord import Discord
@@ -33,69 +46,6 @@ from toban.notify.channels.ntfy import Ntfy
 from toban.notify.channels.teams import Teams
 from toban.notify.channels.telegram import Telegram
 from toban.notify.channels.twilio import Twilio
-
-LINKS = (
-    Link("Runbook", "https://wiki.example/orders"),
-    Link("toban", "https://toban.example/alerts/0123"),
-)
-PHONE = "+81901234567"
-SECOND = "+81907654321"
-
-
-@dataclass(frozen=True)
-class Messenger:
-    """A service: its fake, the channel that writes to it, and how to read what people see there."""
-
-    fake: Callable[[], Any]
-    channel: Callable[..., Channel]
-    seen: Callable[[Any], list[str]]
-    secret: str
-    idempotent: bool = False
-
-
-def line(fake: FakeLine, **other: Any) -> Line:
-    return Line(name="ops", **{"api": fake.url, "token": fake.token, "to": fake.group, **other})
-
-
-def teams(fake: FakeTeams, **other: Any) -> Teams:
-    return Teams(name="ops", **{"url": fake.workflow, **other})
-
-
-def discord(fake: FakeDiscord, **other: Any) -> Discord:
-    return Discord(name="ops", **{"webhook": fake.webhook, **other})
-
-
-def chatwork(fake: FakeChatwork, **other: Any) -> Chatwork:
-    return Chatwork(name="ops", **{"api": fake.api, "token": fake.token, "room": fake.room, **other})
-
-
-def telegram(fake: FakeTelegram, **other: Any) -> Telegram:
-    return Telegram(name="ops", **{"api": fake.url, "token": fake.token, "chat": fake.chat, **other})
-
-
-def ntfy(fake: FakeNtfy, **other: Any) -> Ntfy:
-    return Ntfy(name="ops", **{"url": fake.url, "token": fake.token, "topic": fake.topic, **other})
-
-
-def twilio(fake: FakeTwilio, **other: Any) -> Twilio:
-    fields = {"api": fake.url, "account": fake.account, "token": fake.token, "sender": fake.sender, "to": (PHONE,)}
-    return Twilio(name="ops", **{**fields, **other})
-
-
-def as_text(messages: Any) -> list[str]:
-    """Return each message as one text, with all that belongs to it."""
-    return [json.dumps(message, ensure_ascii=False) for message in messages]
-
-
-MESSENGERS = {
-    "line": Messenger(FakeLine, line, lambda it: as_text(it.messages), FakeLine.token, idempotent=True),
-    "teams": Messenger(FakeTeams, teams, lambda it: as_text(it.posted), FakeTeams.secret),
-    "discord": Messenger(FakeDiscord, discord, lambda it: as_text(it.messages.values()), FakeDiscord.secret),
-    "chatwork": Messenger(FakeChatwork, chatwork, lambda it: it.messages, FakeChatwork.token),
-    "telegram": Messenger(FakeTelegram, telegram, lambda it: as_text(it.messages.values()), FakeTelegram.token),
-    "ntfy": Messenger(FakeNtfy, ntfy, lambda it: as_text(it.phone.values()), FakeNtfy.token),
-    "twilio": Messenger(FakeTwilio, twilio, lambda it: [each["Body"] for each in it.messages], FakeTwilio.token),
-}
 
 
 @pytest.fixture(params=MESSENGERS)
@@ -116,10 +66,6 @@ def attempt(http: httpx2.AsyncClient) -> Callable[[], ChannelTools]:
     return lambda: ChannelTools(http, clock, "https://toban.example", "shop.example")
 
 
-def message(kind: NotificationKind = NotificationKind.FIRING, number: int = 0, **fields: Any) -> Notification:
-    return notification(kind, number, **{"links": LINKS, **fields})
-
-
 STORY = (NotificationKind.FIRING, NotificationKind.REMINDER, NotificationKind.ACKNOWLEDGED, NotificationKind.RESOLVED)
 
 
@@ -128,108 +74,6 @@ async def send_story(channel: Channel, attempt: Callable[[], ChannelTools], **fi
     handle: Any = {}
     for number, kind in enumerate(STORY):
         handle = await channel.send(message(kind, number, **fields), handle, attempt())
-
-
-# What every service may answer, and what that means for the message
-
-
-PERMANENT, TEMPORARY = True, False
-PAGE = b"<!doctype html><title>Sign in to the guest network</title>"
-
-
-@pytest.mark.parametrize(
-    ("trouble", "permanent", "after", "maybe_arrived"),
-    [
-        pytest.param(late, TEMPORARY, None, True, id="late"),
-        pytest.param(half, TEMPORARY, None, True, id="half"),
-        pytest.param(reset, TEMPORARY, None, True, id="reset"),
-        pytest.param(busy(7), TEMPORARY, 7.0, False, id="429"),
-        pytest.param(busy(None), TEMPORARY, None, False, id="429 without Retry-After"),
-        pytest.param(broken, TEMPORARY, None, False, id="500"),
-        pytest.param(says(503, b"", retry_after="30"), TEMPORARY, 30.0, False, id="503"),
-        pytest.param(says(200, PAGE), TEMPORARY, None, True, id="200 of a sign-in page"),
-        pytest.param(says(400, b'{"message":"no"}'), PERMANENT, None, False, id="400"),
-        pytest.param(says(401, b'{"message":"no"}'), PERMANENT, None, False, id="401"),
-        pytest.param(says(404), PERMANENT, None, False, id="404"),
-        pytest.param(says(413), PERMANENT, None, False, id="413"),
-        pytest.param(says(302, b"", location="https://elsewhere.example/"), PERMANENT, None, False, id="302"),
-    ],
-)
-async def test_errors_are_permanent_or_retried(
-    messenger: Messenger,
-    attempt: Callable[[], ChannelTools],
-    trouble: Fault,
-    permanent: bool,
-    after: float | None,
-    maybe_arrived: bool,
-) -> None:
-    """
-    No secret is in the error. What is sent again arrives; twice, if it may have arrived before and nobody can tell.
-    """
-    async with messenger.fake() as fake:
-        channel, tools = messenger.channel(fake), attempt()
-        fake.next(trouble)
-        with pytest.raises(DeliveryError) as caught:
-            await channel.send(message(), {}, tools)
-        assert (caught.value.permanent, caught.value.after) == (permanent, after)
-        assert tools.attempt.unanswered is maybe_arrived
-        assert str(caught.value).startswith("ops: ")
-        assert messenger.secret not in str(caught.value)
-        assert channel.is_idempotent is messenger.idempotent
-
-        await channel.send(message(is_retry=True), {}, attempt())
-        once = messenger.idempotent or not trouble.done or isinstance(fake, FakeNtfy)
-        assert len(messenger.seen(fake)) == (1 if once else 2)
-
-
-async def test_a_connection_that_is_refused_is_retried(messenger: Messenger, attempt) -> None:
-    async with messenger.fake() as fake:
-        channel = messenger.channel(fake)
-    tools = attempt()
-
-    with pytest.raises(DeliveryError, match="connection refused") as caught:
-        await channel.send(message(), {}, tools)
-
-    assert (caught.value.permanent, tools.attempt.unanswered) == (False, False)
-
-
-async def test_what_is_accepted_and_not_delivered(messenger: Messenger, attempt) -> None:
-    """
-    Twilio says so when it is asked; the others can't.
-    """
-    async with messenger.fake() as fake:
-        fake.next(unchanged)
-        if not isinstance(fake, FakeTwilio):
-            await messenger.channel(fake).send(message(), {}, attempt())
-            return
-        with pytest.raises(DeliveryError, match="undelivered, error 30003") as caught:
-            await messenger.channel(fake).send(message(), {}, attempt())
-        assert caught.value.permanent
-
-
-@pytest.mark.parametrize(
-    ("answer", "after"),
-    [
-        (says(429, b'{"message":"You are being rate limited.","retry_after":64.57,"global":false}'), 64.57),
-        (says(429, b'{"ok":false,"parameters":{"retry_after":5}}'), 5.0),
-        (says(429, b"{}", x_ratelimit_reset_after="1.5", x_ratelimit_reset="1767225999"), 1.5),
-        (says(429, b"{}", x_ratelimit_reset="1767225660"), 60.0),
-        (says(429, b"{}", x_ratelimit_reset="12"), 12.0),
-        (says(429, b'{"retry_after":"soon"}', x_ratelimit_reset="-1"), None),
-        (says(429, b'{"retry_after":true}', x_ratelimit_reset="nan"), None),
-        (says(429, b'{"retry_after":9}', retry_after="3"), 3.0),
-        (says(500, b'{"retry_after":9}', x_ratelimit_reset_after="9"), None),
-    ],
-)
-async def test_the_delay_that_a_service_asks_for_is_honoured(attempt, answer: Fault, after: float | None) -> None:
-    """
-    Discord writes it into the body, Telegram too, Chatwork into a header as a time.
-    """
-    async with FakeChatwork() as fake:
-        fake.next(answer)
-        with pytest.raises(DeliveryError) as caught:
-            await chatwork(fake).send(message(), {}, attempt())
-    assert caught.value.after == after
 
 
 # Texts from outside

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 from sqlalchemy import select
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from tests.fake_slack_socket import FakeSlackSocket
 from tests.fakes import FakeClock
@@ -57,7 +57,8 @@ async def lives(server, tmp_path, monkeypatch):
     running = []
     async with httpx2.AsyncClient(timeout=10) as http:
 
-        def begin(**how):
+        def begin(timeout=10, **how):
+            http.timeout = timeout
             life = Life(server, tmp_path, http, **how)
             running.append(asyncio.create_task(life.socket.run()))
             return life
@@ -132,13 +133,24 @@ async def test_after_errors_of_slack_it_connects_when_that_works_again(server, l
     server.responses = [
         JSONResponse({"ok": False, "error": "ratelimited"}, 429, {"retry-after": "1"}),
         JSONResponse({"ok": False, "error": "internal_error"}),
+        Response("<html>Oops</html>", 500),
+        Response('{"ok": tr', media_type="application/json"),
         JSONResponse({"ok": True, "url": server.api.replace("http", "ws").replace("api", "link/?ticket=used")}),
         JSONResponse({"ok": True, "url": "wss://nowhere.invalid/link"}),
         JSONResponse({"ok": True, "url": ""}),
     ]
     lives()
     await (await server.connected()).deliver(click(1))
-    assert server.opens == 6
+    assert server.opens == 8
+
+
+async def test_where_slack_does_not_answer_people_are_told_until_it_does(server, lives):
+    server.is_silent = True
+    life = lives(timeout=httpx2.Timeout(10, read=0.2))
+    assert "can't answer from Slack" in await life.until_unhealthy()
+    server.is_silent = False
+    await (await server.connected()).deliver(click(1))
+    assert life.socket.health().ok
 
 
 async def test_a_connection_without_a_hello_is_none(server, lives, monkeypatch):

@@ -21,6 +21,7 @@ class Verb(StrEnum):
     UNACKNOWLEDGE = "unacknowledge"
     SNOOZE = "snooze"
     NOTE = "note"
+    ASSIGN = "assign"
     ESCALATE = "escalate"
     RESOLVE = "resolve"
     APPROVE = "approve"
@@ -28,6 +29,7 @@ class Verb(StrEnum):
     STATUS = "status"
     INCIDENTS = "incidents"
     ON_CALL = "oncall"
+    RUN = "run"
     STOP = "stop"
 
     @property
@@ -53,9 +55,25 @@ class Answer:
     approval: str = ""
 
 
-COMMANDS: Final = {"ack": Verb.ACKNOWLEDGE, "note": Verb.NOTE, "snooze": Verb.SNOOZE, "resolve": Verb.RESOLVE}
-QUESTIONS: Final = {"status": Verb.STATUS, "incidents": Verb.INCIDENTS, "oncall": Verb.ON_CALL, "stop": Verb.STOP}
-USAGE: Final = "status, incidents, oncall, ack N, note N TEXT, snooze N 1h, resolve N, stop"
+COMMANDS: Final = {
+    "ack": Verb.ACKNOWLEDGE,
+    "note": Verb.NOTE,
+    "snooze": Verb.SNOOZE,
+    "assign": Verb.ASSIGN,
+    "escalate": Verb.ESCALATE,
+    "resolve": Verb.RESOLVE,
+}
+QUESTIONS: Final = {
+    "status": Verb.STATUS,
+    "incidents": Verb.INCIDENTS,
+    "oncall": Verb.ON_CALL,
+    "run": Verb.RUN,
+    "stop": Verb.STOP,
+}
+USAGE: Final = (
+    "status, incidents, oncall, ack N, note N TEXT, snooze N 1h, assign N PERSON, escalate N, resolve N, run RUNBOOK,"
+    " stop"
+)
 LENGTH: Final = timedelta(hours=1)
 """How long a snooze lasts, unless the command says."""
 

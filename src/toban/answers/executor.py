@@ -1,6 +1,8 @@
 """Executes answers with the same commands as the console, and says in a sentence what came of it."""
 
+import re
 from collections.abc import Callable
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -18,6 +20,8 @@ from toban.incidents.policy import IncidentPolicy
 from toban.runbooks.commands import RunbookCommands
 
 LISTED = 10
+_MENTION: Final = re.compile(r"<@([A-Z0-9]{1,30})(?:\|[^<>]{0,100})?>")
+"""A person in the words of a command in Slack."""
 Mark = Callable[[Connection], None]
 """Writes that an answer is executed."""
 
@@ -46,6 +50,8 @@ class AnswerExecutor:
             return await self._status()
         if verb is Verb.ON_CALL:
             return self._on_call()
+        if verb is Verb.RUN:
+            return await self._start(answer.text, actor)
         if verb is Verb.STOP:
             await self._runbooks.stop(actor, answer.text)
             return self.say("stopped")
@@ -72,6 +78,10 @@ class AnswerExecutor:
             await commands.unacknowledge(number, actor)
         elif answer.verb is Verb.SNOOZE:
             await commands.snooze(number, answer.length or LENGTH, actor, answer.text)
+        elif answer.verb is Verb.ASSIGN:
+            person = self._person(answer.text)
+            await commands.assign(number, person, actor)
+            return self.say("done-assign", number=number, person=self._policy().name_of(person))
         elif answer.verb is Verb.ESCALATE:
             await commands.escalate(number, actor)
         elif answer.verb is Verb.NOTE:
@@ -100,6 +110,21 @@ class AnswerExecutor:
         else:
             await self._runbooks.refuse(run.id, actor, answer.text)
         return self.say(f"done-{answer.verb.value}", run=run.id, runbook=run.runbook)
+
+    async def _start(self, runbook: str, actor: Actor) -> str:
+        """Start a runbook; it asks before it acts, and its page has the question."""
+        run = await self._runbooks.start(runbook, actor)
+        address = self._policy().address.rstrip("/")
+        page = f"{address}/runbooks/runs/{run.id}" if address else f"toban run --approve {run.id}"
+        return self.say("done-run", run=run.id, runbook=run.runbook, page=page)
+
+    def _person(self, text: str) -> str:
+        """Return the person that a name, or a mention in Slack, stands for; what nobody has is returned as it is."""
+        mention = _MENTION.fullmatch(text)
+        for key, person in self._policy().on_call.people.items():
+            if text.casefold() in (key.casefold(), person.title.casefold()) or (mention and person.slack == mention[1]):
+                return key
+        return text
 
     async def _status(self) -> str:
         lines = [self._line(it) for it in self._incidents.open_now()[:LISTED]]

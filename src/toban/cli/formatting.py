@@ -1,14 +1,18 @@
 """Responses as text for a terminal."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Final, TextIO
+from zoneinfo import ZoneInfo
 
 import click
 
 from toban.charts.terminal import Segment
+from toban.core.config_types import format_duration
 from toban.core.labels import Labels
-from toban.core.terminal_columns import align_columns
+from toban.core.terminal_columns import align_columns, text_width, wrap_cells
 from toban.core.terminal_escapes import escape_controls, escape_line
 
 MARKS: Final = {"healthy": "●", "unhealthy": "▲", "not configured": "○", "no data yet": "◌"}
@@ -25,6 +29,28 @@ OVERALL: Final = {
 def short_time(text: str) -> str:
     """Return a time of a response, to the minute."""
     return text[:16].replace("T", " ") + "Z"
+
+
+def zone_time(text: str, zone: str) -> str:
+    """Return a time of a response on the clock of a zone, to the minute."""
+    return f"{datetime.fromisoformat(text).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
+
+
+def time_left(text: str) -> str:
+    """Return how long it is until a time of a response; to the minute once it is longer than that."""
+    left = max(datetime.fromisoformat(text) - datetime.now(UTC), timedelta())
+    unit = timedelta(minutes=1) if left >= timedelta(minutes=1) else timedelta(seconds=1)
+    return format_duration(left // unit * unit)
+
+
+def fit_columns(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows in columns; where the terminal is too narrow for them, each row as some lines."""
+    rows = list(rows)
+    lines = align_columns(rows)
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or all(text_width(line) <= width for line in lines):
+        return "\n".join(lines)
+    return "\n".join(line for row in rows for line in wrap_cells(row, width))
 
 
 def start_summary(status: Mapping[str, Any], first_admin_link: str = "") -> str:

@@ -16,6 +16,18 @@ def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
+def wrap_cells(row: Sequence[str], columns: int) -> list[str]:
+    """Return the cells of a row on as few lines as fit, each but the first one indented; none is cut."""
+    lines = [""]
+    for cell in filter(None, map(escape_line, row)):
+        longer = f"{lines[-1]}  {cell}" if lines[-1].strip() else lines[-1] + cell
+        if text_width(longer) > columns and lines[-1].strip():
+            lines.append(f"    {cell}")
+        else:
+            lines[-1] = longer
+    return lines
+
+
 def text_width(text: str) -> int:
     """Return how many columns a text takes: a Japanese character takes two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

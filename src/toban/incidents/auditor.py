@@ -17,6 +17,7 @@ from toban.incidents import repository
 from toban.incidents.incident import Incident, IncidentState
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.service import IncidentService
+from toban.incidents.stages.hand_over import unnoticed_shift
 from toban.incidents.stages.warn import overdue_marks
 from toban.state.database import State
 
@@ -101,12 +102,15 @@ def overdue(policy: IncidentPolicy, incident: Incident, now: datetime) -> Iterat
     if incident.state is IncidentState.TRIGGERED and policy.settings.steps_of(incident.priority):
         if at is None:
             yield "nobody has answered, and no step of its escalation is due"
-        elif at.due < late and not at.held:
+        elif at.due < late and at.held != "suppressed":
             yield f"step {at.step + 1} of its escalation was due at {at.due:%H:%M:%S} UTC"
     if incident.state is IncidentState.ACKNOWLEDGED:
         if answer is None:
             yield "it is acknowledged by nobody"
-        elif answer.until + policy.settings.answer_within < late:
-            yield f"its acknowledgement ended at {answer.until:%H:%M:%S} UTC"
+        elif (answer.asked + policy.settings.answer_within if answer.asked else answer.until) < late:
+            missing = "called again" if answer.asked or answer.is_snooze else "asked"
+            yield f"its acknowledgement ended at {answer.until:%H:%M:%S} UTC and nobody was {missing}"
     for mark in overdue_marks(policy, incident, late):
         yield f"nobody was warned of the deadline: {mark} %"
+    if new := unnoticed_shift(policy, incident, late, now):
+        yield f"its shift has changed and nobody was told: {', '.join(map(policy.name_of, new))} on call"

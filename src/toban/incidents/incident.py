@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 from toban.core.alerts import PRIORITIES, Alert, AlertStatus, priority
 from toban.core.impact import Impact
@@ -12,6 +12,9 @@ from toban.incidents.settings import Priority
 
 MAX_ALERTS: Final = 200
 """How many alerts an incident holds; more of them are notified, and don't belong to any."""
+
+Hold = Literal["", "quiet", "suppressed"]
+"""What a step of an escalation waits for the end of: nothing, quiet hours, or what silences all of its alerts."""
 
 
 class IncidentState(StrEnum):
@@ -125,8 +128,8 @@ class Escalation:
     due: datetime
     number: int = 0
     attempts: Mapping[str, int] = field(default_factory=dict)
-    held: bool = False
-    """Whether the step waits for the end of quiet hours or of a silence; the timeline says it once."""
+    held: Hold = ""
+    """What the step waits for the end of; the timeline says it once."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -141,8 +144,10 @@ class Escalation:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return it from what ``as_dict`` returned."""
-        due = datetime.fromisoformat(body["due"])
-        return cls(body["step"], due, body["number"], dict(body["attempts"]), body["held"])
+        due, held = datetime.fromisoformat(body["due"]), body["held"]
+        if isinstance(held, bool):  # written before the two were told apart
+            held = "suppressed" if held else ""
+        return cls(body["step"], due, body["number"], dict(body["attempts"]), held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,8 @@ class Incident:
     """The alerts that fire only as long as their windows reach back to what was resolved."""
     is_out_of_step: bool = False
     """Whether its alerts must still be told that it is acknowledged, or no longer."""
+    runs_told: frozenset[int] = frozenset()
+    """The runs of runbooks that people were told of because they ask for something: they also hear how these end."""
 
     def titled(self, language: str) -> str:
         """Return its title in a language."""
@@ -279,6 +286,7 @@ class Incident:
             "impact": self.impact.as_dict() if self.impact else None,
             "lingering": sorted(self.lingering),
             "is_out_of_step": self.is_out_of_step,
+            "runs_told": sorted(self.runs_told),
         }
 
     @classmethod
@@ -313,6 +321,7 @@ class Incident:
             impact=Impact.from_dict(body["impact"]) if body["impact"] else None,
             lingering=frozenset(body.get("lingering", ())),  # incidents of older versions are read too
             is_out_of_step=body["is_out_of_step"],
+            runs_told=frozenset(body.get("runs_told", ())),
         )
 
 

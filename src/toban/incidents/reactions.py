@@ -15,6 +15,12 @@ from toban.incidents.timeline_text import runbook_text
 ANSWERS = frozenset({"approved", "refused", "ticked"})
 """Events of runbooks by which a person answers: they still work on the incident."""
 
+FAILURES = frozenset({"failed", "unknown"})
+"""Events of runbooks after which somebody must go on by hand."""
+
+ENDS = frozenset({"succeeded", "void", "stopped", "expired"})
+"""Other ends of a run that no person brought about."""
+
 
 def delivery_entries(book: IncidentBook, deliveries: Iterable[Delivery]) -> list[TimelineEntry]:
     """Return an entry for each delivery of a message of an incident, or of one of its alerts."""
@@ -41,23 +47,42 @@ def deploy_entries(book: IncidentBook, deploys: Iterable[Deploy]) -> list[Timeli
 
 
 def runbook_change(policy: IncidentPolicy, incident: Incident, event: RunbookEvent, now: datetime) -> Change:
-    """Return an incident after a runbook did something for one of its alerts; who is called is told what it asks."""
+    """
+    Return an incident after a runbook did something for one of its alerts.
+
+    Who works on it, else who was called, is told what a run asks for and, once, that one waits for a person; who was
+    told hears how it ends, and everybody of them that an act failed.
+    """
     facts = {"runbook": event.runbook, "run": event.run, "event": event.event, "text": event.text}
     facts |= {"text_ja": event.text_ja} if event.text_ja else {}
     change = Change(incident, now).noted(EntryKind.RUNBOOK, event.by, **facts)
     if event.event in ANSWERS:
         return still_working(policy, change)
-    if event.event != "asked" or event.by or not incident.is_open:
-        return change  # who started it by hand sees the question
+    if not incident.is_open:
+        return change
+    is_told, asks = event.run in incident.runs_told, event.event == "asked"
+    if asks or (event.event == "waits" and not is_told):
+        if event.by:
+            return change  # who started it by hand sees the question
+        change = change.with_fields(runs_told=incident.runs_told | {event.run})
+        return _told(policy, change, event, "runbook-asks" if asks else "runbook-waits")
+    # Where no alert fires any more, the end of the incident says enough.
+    if event.event in FAILURES or (is_told and event.event in ENDS and not incident.is_settling):
+        return _told(policy, change, event, f"runbook-{event.event}")
+    return change
+
+
+def _told(policy: IncidentPolicy, change: Change, event: RunbookEvent, reason: str) -> Change:
+    """Send what a run says to who works on its incident, else to who was called."""
     value = f"r{event.run}.{event.approval}"
     offers = [Offer(kind, value) for kind in (OfferKind.APPROVE, OfferKind.REFUSE)] if event.approval else []
-    by = incident.answer.by if incident.answer else ""
-    channels = policy.channels_of(by, 0) if by else list(incident.paged)
+    answer = change.incident.answer
+    channels = policy.channels_of(answer.by, 0) if answer else []
     return change.sent(
         policy,
         NotificationKind.NOTICE,
-        channels or policy.shared_channels,
-        "runbook-asks",
+        channels or change.incident.paged or policy.shared_channels,
+        reason,
         offers,
         runbook=event.runbook,
         text=runbook_text(event.text, event.text_ja, policy.language),

@@ -60,9 +60,6 @@ class AlertmanagerReceiver:
 class Channel(Plugin, ABC):
     """Delivers notifications in one way; between two messages it keeps only what its handle says."""
 
-    pages: ClassVar[bool] = False
-    """Whether it wakes somebody: P1 alerts go there whatever their rule says."""
-
     calls_again: ClassVar[bool] = False
     """Whether the service calls people until somebody answers: a reminder would be a second incident there."""
 
@@ -71,6 +68,9 @@ class Channel(Plugin, ABC):
 
     timeout: Duration = timedelta(seconds=10)
     """How long the receiver may take to respond."""
+
+    pages: bool = False
+    """Whether it wakes somebody, like an app that rings at night: P1 alerts go there whatever their rule says."""
 
     @property
     def is_idempotent(self) -> bool:

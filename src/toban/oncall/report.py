@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from toban.oncall.rotation import Shift
 from toban.oncall.schedule import FixedShifts, Schedule, StoredOverride
@@ -81,7 +82,7 @@ def unreachable_people(settings: OnCallSettings, channels: Mapping[str, bool]) -
 
 
 def schedule_problems(
-    schedule: Schedule, settings: OnCallSettings, channels: Mapping[str, bool], now: datetime
+    schedule: Schedule, settings: OnCallSettings, channels: Mapping[str, bool], zone: ZoneInfo, now: datetime
 ) -> list[str]:
     """Return what is wrong with a schedule, as `toban check` says it."""
     problems = []
@@ -90,11 +91,15 @@ def schedule_problems(
         total = sum((end - start for start, end in gaps), timedelta())
         if gaps:
             start, end = gaps[0]
-            first = f"the first one from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+            start, end = start.astimezone(zone), end.astimezone(zone)
+            first = f"the first one from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M %Z}"
             problems.append(
                 f"nobody is on call for {total / timedelta(hours=1):.1f} h of the next {GAPS_AHEAD.days} days, {first}:"
                 " steps of escalations go to whoever is next, then to `on_call.fallback`"
             )
     if nameless := unreachable_people(settings, channels):
-        problems.append(f"no channel that pages: {', '.join(nameless)} (`on_call.people.{nameless[0]}.channels`)")
+        problems.append(
+            f"no channel that pages: {', '.join(nameless)}: name one in `on_call.people.{nameless[0]}.channels`, or say"
+            " `pages: true` of a channel that wakes them"
+        )
     return problems

@@ -176,6 +176,16 @@ class Restriction(Section):
             raise ValueError("`days` must name a day")
         return self
 
+    def holds(self, at: datetime) -> bool:
+        """Tell whether a time on the wall clock, without a zone, lies in it."""
+        for day in (at.date(), at.date() - timedelta(days=1)):
+            begins, ends = datetime.combine(day, self.starts), datetime.combine(day, self.ends)
+            if WEEKDAYS[day.weekday()] in self.days and begins <= at < (
+                ends if self.ends > self.starts else ends + timedelta(days=1)
+            ):
+                return True
+        return False
+
 
 class Layer(Section):
     """People who take turns, or a calendar. A later layer has precedence over an earlier one."""

@@ -30,7 +30,7 @@ def incident_content(
         (say["report-mtta"], length_text(acknowledge) if acknowledge is not None else say["report-nobody"]),
         (say["report-mttr"], length_text(resolve) if resolve is not None else say["report-open"]),
     ]
-    helped = [it for it in timeline if it.kind is EntryKind.RUNBOOK and it.facts.get("event") == "succeeded"]
+    helped = _what_helped(timeline)
     alerts = sorted(incident.alerts.values(), key=lambda it: it.starts)
     summary = [it for it in incident.summary.splitlines() if it.strip()]
     items = [
@@ -61,6 +61,19 @@ def incident_content(
     return Content(
         language, say["report-title"].format(id=incident.id, title=incident.titled(language)), blocks, footer, link
     )
+
+
+def _what_helped(timeline: Sequence[TimelineEntry]) -> list[TimelineEntry]:
+    """Return what runbooks did and failed to do, the end of those that only people worked on, and who resolved it."""
+    acted = {it.facts.get("run") for it in timeline if it.facts.get("event") == "acted"}
+
+    def is_shown(it: TimelineEntry) -> bool:
+        if it.kind is not EntryKind.RUNBOOK:
+            return it.kind is EntryKind.RESOLVED and bool(it.actor)
+        event = it.facts.get("event")
+        return event in {"acted", "failed", "unknown"} or (event == "succeeded" and it.facts.get("run") not in acted)
+
+    return [it for it in timeline if is_shown(it)]
 
 
 def _impact(incident: Incident, language: str, say: Mapping[str, str]) -> str:

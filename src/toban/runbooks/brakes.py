@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from toban.core.alerts import Alert
@@ -34,6 +34,8 @@ class Situation:
 
     now: datetime
     is_stopped: bool = False
+    zone: tzinfo = UTC
+    """The zone of the team's clock."""
     firing: Sequence[Alert] = ()
     runs: Sequence[Run] = ()
     """The runs of the last week, and those that go on."""
@@ -88,6 +90,9 @@ def _mode(runbook: Runbook, alert: Alert, situation: Situation, own: Sequence[Ru
     failures = [run for run in own if run.state in FAILURES and run.started > situation.now - WEEK]
     if len(failures) >= MAX_FAILURES:
         return Mode.ASK, f"it failed {len(failures)} times in a week"
+    wall, hours = situation.now.astimezone(situation.zone).replace(tzinfo=None), runbook.guard.hours
+    if hours and not any(it.holds(wall) for it in hours):
+        return Mode.ASK, "it is outside of the hours of its guard"
     if reason := _doubt(situation):
         return Mode.ASK, reason
     same = [it for it in situation.firing if it.name == alert.name]

@@ -1,7 +1,8 @@
 """Commands on runbooks: start, approve, refuse, tick a step, stop automation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection
@@ -87,6 +88,21 @@ class RunbookCommands:
     async def runs(self, limit: int = LISTED) -> list[Run]:
         """Return the newest runs. Raises ``StateError``."""
         return await self._state.transaction(lambda connection: repository.runs(connection, limit))
+
+    async def of_alerts(
+        self, fingerprints: Collection[str], since: datetime, until: datetime | None
+    ) -> tuple[list[Runbook], list[Run]]:
+        """
+        Return the runbooks for some alerts that fire, and the newest runs for these alerts in a time, newest first.
+
+        Raises ``StateError``.
+        """
+        alerts = [it for it in self._service.ports.alerts() if it.fingerprint in fingerprints]
+        firing = [it for it in alerts if it.status is AlertStatus.FIRING]
+        runbooks = [it for it in self._service.runbooks.values() if any(map(it.applies_to, firing))]
+        end = until or self._clock.now()
+        runs = await self._state.transaction(lambda connection: repository.runs_between(connection, since, end, 500))
+        return runbooks, [it for it in runs if it.alert.fingerprint in fingerprints][:LISTED]
 
     async def run(self, number: int) -> Run:
         """Return one run. Raises ``NotFoundError``, ``StateError``."""

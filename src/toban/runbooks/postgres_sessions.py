@@ -15,6 +15,8 @@ OTHERS: Final = "^(pg_dump|pg_dumpall|pg_restore|pg_basebackup|pg_repack|toban|b
 STATEMENTS: Final = "^\\s*(vacuum|analyze|create|reindex|cluster|alter|drop|copy|refresh|lock)"
 """Statements whose sessions are never ended: maintenance and migrations."""
 
+MOST_LISTED: Final = 5
+
 WAIT_MILLISECONDS: Final = 3_000
 """How long PostgreSQL waits for a session to end."""
 
@@ -25,16 +27,21 @@ SELECT current_user AS role,
        pg_has_role(current_user, 'pg_read_all_stats', 'usage') AS may_see
 """
 
-SESSIONS: Final = f"""
-SELECT pid, backend_start, state, state_change, query_start, application_name, usename,
+# Only sessions that wait for a lock are asked whom they wait for: the function stops all locking for a moment.
+_ACTIVITY: Final = """
+WITH waiting AS MATERIALIZED (
+  SELECT pid, pg_blocking_pids(pid) AS blockers FROM pg_stat_activity WHERE wait_event_type = 'Lock')
+SELECT a.pid, backend_start, state, state_change, query_start, application_name, usename,
        coalesce(substring(query FROM '^\\s*(\\w+)'), '') AS statement,
-       blocked.blocks, blocked.waited_since, cardinality(pg_blocking_pids(pid)) AS waits_for
+       (SELECT count(*) FROM waiting WHERE a.pid = ANY (waiting.blockers)) AS blocks,
+       coalesce((SELECT blockers FROM waiting WHERE waiting.pid = a.pid), '{}') AS blockers
 FROM pg_stat_activity a
-CROSS JOIN LATERAL (
-    SELECT count(*) AS blocks, min(waiting.query_start) AS waited_since FROM pg_stat_activity waiting
-    WHERE a.pid = ANY (pg_blocking_pids(waiting.pid))
-) blocked
-WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND a.pid <> pg_backend_pid()
+"""
+
+SESSIONS: Final = f"""
+{_ACTIVITY}
+  AND backend_type = 'client backend'
   AND usename = coalesce(
       nullif(%(user)s, ''),
       (SELECT pg_get_userbyid(relowner) FROM pg_class
@@ -45,6 +52,13 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
                   AND (held.locktype = 'advisory' OR held.mode = 'AccessExclusiveLock'))
 ORDER BY state_change, pid
 """  # noqa: S608  # made of constants
+
+IN_CHAINS: Final = f"""
+{_ACTIVITY}
+  AND EXISTS (SELECT FROM waiting WHERE waiting.pid = a.pid OR a.pid = ANY (waiting.blockers))
+ORDER BY state_change, pid
+LIMIT 500
+"""
 
 CONNECTIONS: Final = """
 SELECT count(*) AS used, current_setting('max_connections')::int AS allowed
@@ -85,9 +99,8 @@ class Session:
     """The first word of its statement: the rest may hold personal data."""
     blocks: int
     """How many sessions wait for it."""
-    waited_since: datetime | None
-    """Since when the statement runs that waits for it for longest."""
-    waits_for: int
+    blockers: Sequence[int] = ()
+    """The processes for which it waits."""
 
     @property
     def name(self) -> str:
@@ -139,7 +152,15 @@ async def sessions(tools: ActionTools, user: str) -> list[Session]:
     [rights] = await tools.database.execute(RIGHTS)
     if missing := _missing(rights):
         raise ActionError(missing)
-    rows = await tools.database.execute(SESSIONS, {"user": user})
+    return _read(await tools.database.execute(SESSIONS, {"user": user}))
+
+
+async def in_chains(tools: ActionTools) -> list[Session]:
+    """Return all sessions that wait for a lock or are waited for, whosever they are. Raises ``ActionError``."""
+    return _read(await tools.database.execute(IN_CHAINS))
+
+
+def _read(rows: Sequence[Mapping[str, Any]]) -> list[Session]:
     return [
         Session(
             row["pid"],
@@ -150,8 +171,7 @@ async def sessions(tools: ActionTools, user: str) -> list[Session]:
             row["application_name"],
             row["statement"],
             row["blocks"],
-            row["waited_since"],
-            row["waits_for"],
+            tuple(row["blockers"]),
         )
         for row in rows
         if row["state"] and row["state_change"]
@@ -178,25 +198,48 @@ async def present(tools: ActionTools, chosen: Sequence[Mapping[str, Any]]) -> in
     return sum([len(await tools.database.execute(PRESENT, it)) for it in chosen])
 
 
-async def blocker(tools: ActionTools, user: str, waited: timedelta) -> Session | None:
+async def blocker(tools: ActionTools, user: str, waited: timedelta) -> tuple[Session, list[Session]] | None:
     """
-    Return the session at the root of a lock chain, the one for which most wait; None where nobody has waited for long.
+    Return the session of the shop at the root of a lock chain, and who waits for it; None where nobody waits for long.
 
     Who waits for a moment waits for a customer, and for nobody who hangs. Raises ``ActionError`` where what others wait
     for may not be ended.
     """
-    found, long_ago = await sessions(tools, user), tools.clock.now() - waited
-    roots = [it for it in found if not it.waits_for and it.waited_since and it.waited_since <= long_ago]
-    if roots:
-        return min(roots, key=lambda it: (-it.blocks, it.state_change))
-    if any(it.waits_for and it.query_start and it.query_start <= long_ago for it in found):
-        raise ActionError("no session of the shop that may be ended blocks others")
-    return None
+    may_end = {it.pid for it in await sessions(tools, user)}
+    chains, now = await in_chains(tools), tools.clock.now()
+    roots = [(root, waiting_for(root, chains)) for root in blockers(chains)]
+    roots = [found for found in roots if any(it.query_start and now - it.query_start >= waited for it in found[1])]
+    if not roots:
+        return None
+    if chosen := next((found for found in roots if found[0].pid in may_end), None):
+        return chosen
+    left = listed([root for root, _ in roots], now)
+    raise ActionError(f"no session of the shop that may be ended blocks others; what blocks is left alone: {left}")
 
 
 def nobody_waits(waited: timedelta) -> Plan:
     """Return the plan of an action that is not needed, for nobody has waited for long enough."""
     return Plan(f"nobody has waited for a lock for {format_duration(waited)}", needed=False)
+
+
+def blockers(found: Sequence[Session]) -> list[Session]:
+    """Return the sessions at the roots of lock chains: others wait for them, and they wait for nobody."""
+    return sorted((it for it in found if it.blocks and not it.blockers), key=lambda it: (-it.blocks, it.state_change))
+
+
+def waiting_for(root: Session, found: Sequence[Session]) -> list[Session]:
+    """Return those who wait for a session, or for somebody who waits for it, nearest first."""
+    chain, reached = list[Session](), {root.pid}
+    while new := [it for it in found if it.pid not in reached and not reached.isdisjoint(it.blockers)]:
+        chain += new
+        reached.update(it.pid for it in new)
+    return chain
+
+
+def listed(found: Sequence[Session], now: datetime) -> str:
+    """Return some sessions in one line, of many the first ones and how many more there are."""
+    more = f", +{len(found) - MOST_LISTED}" if len(found) > MOST_LISTED else ""
+    return ", ".join(it.described(now) for it in found[:MOST_LISTED]) + more
 
 
 def older_than(found: Sequence[Session], state: str, age: timedelta, now: datetime) -> list[Session]:

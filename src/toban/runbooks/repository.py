@@ -44,6 +44,13 @@ def runs(connection: Connection, limit: int, runbook: str = "") -> list[Run]:
     return _runs(connection, connection.execute(query.where(RUNS.c.runbook == runbook) if runbook else query))
 
 
+def runs_between(connection: Connection, since: datetime, until: datetime, limit: int) -> list[Run]:
+    """Return the newest runs that were started between two times, newest first."""
+    is_between = RUNS.c.started.between(since, until)
+    query = select(RUNS).where(is_between).order_by(RUNS.c.id.desc()).limit(limit)
+    return _runs(connection, connection.execute(query))
+
+
 def run(connection: Connection, number: int) -> Run | None:
     """Return one run."""
     found = _runs(connection, connection.execute(select(RUNS).where(RUNS.c.id == number)))

@@ -12,6 +12,7 @@ from toban.core.alerts import Alert
 from toban.core.config_types import Duration, Section
 from toban.core.matcher_syntax import MatcherText, parse_matchers
 from toban.core.matchers import Matcher, matches_all
+from toban.oncall.schedule_settings import Restriction
 from toban.runbooks.action import ACTIONS, Action, Expression
 
 MAX_STEPS: Final = 30
@@ -83,6 +84,9 @@ class Guard(Section):
 
     unless: Expression = ""
     """A PromQL expression: while it has a result, the runbook does not run."""
+
+    hours: tuple[Restriction, ...] = Field(default=(), max_length=20)
+    """When it acts by itself, on the team's clock (`on_call.timezone`); at other times it asks. Default: always."""
 
     second_signal: Expression = ""
     """A PromQL expression that must have a result too before it acts by itself."""

@@ -1,18 +1,21 @@
 """Settings of runbooks, and the runbooks that they load."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from toban.core.config_types import FilePattern, Section, readable_error
 from toban.core.errors import SettingsError
 from toban.core.paths import matching_files, read_text
 from toban.core.yaml_loader import load_yaml
-from toban.runbooks.runbook import Mode, Runbook
+from toban.oncall.schedule_settings import Restriction
+from toban.runbooks.action import ACTIONS, Action
+from toban.runbooks.runbook import Guard, Mode, Runbook, TextStep
 
 
 class RunbookSettings(Section):
@@ -26,6 +29,9 @@ class RunbookSettings(Section):
 
     without: tuple[str, ...] = ()
     """Shipped runbooks that are left out."""
+
+    commands: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    """The programs that `run_command` may run, as runbooks write them: no others, whatever a runbook says."""
 
     modes: Mapping[str, Mode] = Field(default_factory=dict)
     """The mode of runbooks by name, where it differs from their own: `auto`, `ask` or `dry`."""
@@ -55,6 +61,7 @@ def load_runbooks(settings: RunbookSettings) -> list[Runbook]:
                 found[runbook.name] = runbook
         except SettingsError as error:
             mistakes.append(str(error))
+    mistakes += _unlisted_commands(settings, found.values())
     for name, mode in settings.modes.items():
         if name not in found:
             mistakes.append(f"runbooks.modes: {_unknown(name, found)}")
@@ -64,6 +71,16 @@ def load_runbooks(settings: RunbookSettings) -> list[Runbook]:
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return [found[name] for name in sorted(found)]
+
+
+def _unlisted_commands(settings: RunbookSettings, runbooks: Iterable[Runbook]) -> Iterator[str]:
+    """Yield what is wrong with commands of runbooks that the configuration does not list."""
+    for runbook in runbooks:
+        commands = (it for it in runbook.steps if isinstance(it, Action) and it.kind == "run_command")
+        programs = [str(step.command[0]) for step in commands]  # type: ignore[attr-defined]  # the fields of its kind
+        for program in dict.fromkeys(programs):
+            if program not in settings.commands:
+                yield f"runbooks.commands: {runbook.name} runs {program}, which is not listed here: add it to let it"
 
 
 @cache
@@ -76,13 +93,32 @@ def shipped_runbooks() -> tuple[Runbook, ...]:
 
 def parse_runbook(text: str, file: str) -> Runbook:
     """Parse the file of a runbook. Raises ``SettingsError`` that names every mistake and where it is."""
+    raw = None
     try:
-        return Runbook.model_validate(load_yaml(text))
+        raw = load_yaml(text)
+        return Runbook.model_validate(raw)
     except ValidationError as error:
-        found = [f"{file}: {'.'.join(map(str, it['loc']))}: {readable_error(it)}" for it in error.errors()]
+        found = [f"{file}: {'.'.join(map(str, it['loc']))}: {_readable(it, raw)}" for it in error.errors()]
         raise SettingsError("\n".join(found)) from error
     except ValueError as error:
         raise SettingsError(f"{file}: {error}") from error
+
+
+def _readable(details: ErrorDetails, raw: Any) -> str:
+    """Return an error and its remedy."""
+    if details["type"] != "extra_forbidden":
+        return readable_error(details)
+    *parents, key = details["loc"]
+    model: type[BaseModel] = Runbook
+    if parents[:1] == ["steps"] and len(parents) == 2:
+        step = raw["steps"][parents[1]]
+        model = TextStep if "text" in step else ACTIONS.load(next(iter(step)))
+    elif parents:
+        model = Restriction if parents[:2] == ["guard", "hours"] else Guard
+    known = [field.alias or name for name, field in model.model_fields.items() if name != "kind"]
+    near = difflib.get_close_matches(str(key), known, 1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"unknown setting {str(key)!r}: {remedy}"
 
 
 def _unknown(name: str, known: Mapping[str, Runbook]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +42,8 @@ class RunbookPorts:
     doubts: Callable[[], str]
     maintenance: Callable[[], str]
     deployed: Callable[[], datetime | None] = lambda: None
+    zone: tzinfo = UTC
+    """The zone of the team's clock."""
     on_events: Callable[[], None] = lambda: None
     """Called when there are new events of runbooks in the event log."""
 
@@ -74,4 +76,13 @@ class SituationReader:
         is_stopped = switch.is_stopped or self.has_stop_file
         self._meters.set(STOPPED, is_stopped)
         firing = [it for it in ports.alerts() if it.status is AlertStatus.FIRING]
-        return Situation(now, is_stopped, firing, runs, ports.deployed(), ports.maintenance(), ports.doubts())
+        return Situation(
+            now,
+            is_stopped,
+            ports.zone,
+            firing,
+            runs,
+            ports.deployed(),
+            ports.maintenance(),
+            ports.doubts(),
+        )

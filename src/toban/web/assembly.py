@@ -256,7 +256,9 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         BoardsApi(it.boards, it.client_queries, clock, deploys.between),
         OverviewPage(status, incidents.open_now, deploys.latest),
         IncidentsPages(
-            incidents, IncidentChartReader(alerts, OrdersAround(it.queries, clock), it.alerting.engines, clock)
+            incidents,
+            IncidentChartReader(alerts, OrdersAround(it.queries, clock), it.alerting.engines, clock),
+            runbooks,
         ),
         OnCallPages(on_call, clock),
         RunbooksPages(runbooks),

@@ -69,6 +69,9 @@ def test_a_button_that_toban_did_not_make_stands_for_nothing(action, value):
         ("note 42 restarted  it", Answer(Verb.NOTE, 42, text="restarted  it")),
         ("snooze 42", Answer(Verb.SNOOZE, 42, length=timedelta(hours=1))),
         ("snooze 42 2h until the deploy", Answer(Verb.SNOOZE, 42, length=timedelta(hours=2), text="until the deploy")),
+        ("assign 42 ben", Answer(Verb.ASSIGN, 42, text="ben")),
+        ("escalate 42", Answer(Verb.ESCALATE, 42)),
+        ("run high_memory_usage", Answer(Verb.RUN, text="high_memory_usage")),
         ("stop it flaps", Answer(Verb.STOP, text="it flaps")),
     ],
 )

@@ -39,6 +39,18 @@ COMMANDS = {
     "quarantine list": [""],
     "quarantine forget": ["FILE"],
     "rules list": [""],
+    "incidents": ["", "--all"],
+    "incidents show": ["FILE", "1"],
+    "incidents ack": ["FILE", "1 --undo"],
+    "incidents snooze": ["1 --for FILE"],
+    "incidents declare": ["FILE"],
+    "incidents action": ["1", "1 --done FILE"],
+    "incidents report": ["1 --html", "1 --language FILE"],
+    "oncall": ["", "--at FILE", "--days FILE"],
+    "oncall cover": ["FILE --by FILE --from FILE --to FILE"],
+    "oncall take": ["FILE --by FILE"],
+    "run": ["", "FILE", "FILE --stop", "--dry", "--approve FILE", "--refuse 1"],
+    "runbooks check": [""],
     "reload": ["", "FILE"],
 }
 ODD = [
@@ -266,6 +278,14 @@ def test_a_file_that_can_not_be_opened_is_named(files, monkeypatch, capsys):
     monkeypatch.setattr(status, "get", broken(OSError(28, "No space left on device", "/data/x")))
     assert run(["status"]) == 2
     assert capsys.readouterr().err == "/data/x: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["restart --stop", "--stop --resume", "--approve 1 --refuse 2", "--dry", "--alert x"]
+)
+def test_a_run_is_asked_for_one_thing_at_a_time(capsys, arguments):
+    assert run(["run", *arguments.split()]) == 2
+    assert "Error: " in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_answered_with_the_names_of_all(capsys):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.alerting_process import RECEIVERS, AlertingProcess, Receiver
 from tests.fakes import FakeClock
-from tests.incident_timeline import Shifts, moment, policy
+from tests.incident_timeline import Shifts, policy
 from tests.rule_evaluation import START, load_series
 from toban.core.actor import Actor
 from toban.core.errors import ActionError
@@ -75,6 +75,43 @@ RUNBOOK = Runbook(
     guard=Guard(mode=Mode.ASK),
     steps=(FixDatabase(),),
 )
+
+
+REPORT = """# Incident 1: The database is down
+
+## Summary
+
+Nobody has written a summary yet: \\`toban incidents summary 1 TEXT\\`.
+
+## Figures
+
+|  |  |
+|---|---|
+| Priority | P1 |
+| Began | 2026-01-01 02:14:00 UTC |
+| Ended | 2026-01-01 02:34:30 UTC |
+| Time to acknowledge | 11m50s |
+| Time to resolve | 19m20s |
+
+## Impact
+
+Not known: there is nothing to compare with.
+
+## Alerts
+
+- The database is down (database\\_connection\\_failed), 2026-01-01 02:14:00 UTC
+
+## Timeline
+
+- 2026-01-01 02:15:10 UTC Opened with priority P1: The database is down
+"""
+WHAT_HELPED = """## What helped
+
+- Runbook fix failed: fix\\_database: it did not start
+- Runbook fix: restarted the database
+
+## Action items
+"""
 
 
 class Night:
@@ -177,6 +214,8 @@ async def test_a_night_from_the_first_call_to_the_report(tmp_path: Path, restart
         "02:25 phone reminder: Nobody has answered for 10m: please acknowledge.",
         "02:27 phone acknowledged: Ben has acknowledged it, until 02:57 UTC.",
         "02:27 slack acknowledged: Acknowledged by Ben at 2026-01-01 02:27 UTC: I look",
+        "02:28 mail notice: Runbook fix failed, go on by hand: fix_database: it did not start",
+        "02:34 mail resolved: All of its alerts are resolved.",
         "02:34 phone resolved: All of its alerts are resolved.",
         "02:34 slack resolved: Resolved at 2026-01-01 02:33 UTC, after 19 min.",
     ]
@@ -218,7 +257,8 @@ async def test_a_night_from_the_first_call_to_the_report(tmp_path: Path, restart
         "02:30 runbooks begins to act",
         "02:30 runbooks acted",
     ]
-    report = as_markdown(incident_content(details.incident, details.timeline, people, "en", moment("02:30")))
-    assert "| Time to acknowledge | 11m50s |" in report
+    report = as_markdown(incident_content(details.incident, details.timeline, people, "en", at("02:40")))
+    assert REPORT in report
+    assert WHAT_HELPED in report
     assert ACTS == ["run-1.0", "run-2.0"]
     await night.life.close()

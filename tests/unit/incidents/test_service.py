@@ -209,23 +209,6 @@ async def test_merge_and_split_move_alerts_and_timelines(life):
     assert not life.incidents.book.open
 
 
-async def test_the_auditor_finds_each_step_that_was_not_made(life):
-    await life.until(at(400))
-    await life.auditor.once()
-    assert life.auditor.problem == ""
-
-    life.clock.advance(700)
-    await life.auditor.once()
-    assert "incident 1: step 2 of its escalation was due at" in life.auditor.problem
-    assert "nothing was decided since" in life.auditor.problem
-    assert not life.auditor.health().ok
-    await life.until(life.clock.now() + timedelta(seconds=15))
-    await life.auditor.once()
-    assert life.auditor.problem == ""
-    life.clock.advance(200)
-    assert "no audit since" in life.auditor.problem
-
-
 async def test_an_answer_while_a_call_is_being_sent_leaves_that_call_alone_and_sends_no_further(
     tmp_path, receivers, monkeypatch
 ):

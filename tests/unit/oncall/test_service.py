@@ -309,8 +309,8 @@ async def test_the_report_has_layers_gaps_and_who_can_not_be_reached(start):
     assert [it.people for it in report.final] == [("ann",), ("cat",), ("ann",), ("ben",)]
     assert report.gaps[0] == (datetime(2026, 3, 16, 9, tzinfo=UTC), datetime(2026, 3, 21, tzinfo=UTC))
     assert report.unreachable == ["ben", "cat"]
-    gap, nameless = schedule_problems(life.service.schedule, life.settings, CHANNELS, NOW)
-    assert "the first one from 2026-03-16 09:00 to 2026-03-21 00:00 UTC" in gap
+    gap, nameless = schedule_problems(life.service.schedule, life.settings, CHANNELS, ZoneInfo("Asia/Tokyo"), NOW)
+    assert "the first one from 2026-03-16 18:00 to 2026-03-21 09:00 JST" in gap
     assert nameless.startswith("no channel that pages: ben, cat")
 
 

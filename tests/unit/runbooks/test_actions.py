@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -191,6 +192,14 @@ def test_shipped_runbooks_are_for_shipped_rules_ask_first_and_are_in_both_langua
         ("name: x\ntitle: t\nsteps: [{wait: {}, notify: {}}]", "this one names wait, notify"),
         ("name: x\ntitle: t\nsteps: [[1]]", "a step is `text: …`, or an action"),
         ("name: x\ntitle: t\nwhen: ['a=']x']\nsteps: [wait]", ""),
+        ("name: x\ntitle: t\nsteps: [{wait: {last: 5s}}]", "unknown setting 'last': did you mean 'lasts'?"),
+        ("name: x\ntitle: t\nsteps: [{text: x, by: y}]", "unknown setting 'by': known are text, text_ja"),
+        (
+            "name: x\ntitle: t\nguard: {cooldwn: 1h}\nsteps: [wait]",
+            "unknown setting 'cooldwn': did you mean 'cooldown'?",
+        ),
+        ("name: x\ntitle: t\nguard: {hours: [{form: '9:00'}]}\nsteps: [wait]", "did you mean 'from'?"),
+        ("name: x\ntitle: t\nstep: [wait]", "unknown setting 'step': did you mean 'steps'?"),
         ("name: x\ntitle: t\nsteps: []", "steps: must have at least 1 entries"),
         ("- 1", ""),
         ("a: [", ""),
@@ -200,6 +209,15 @@ def test_a_mistake_in_a_runbook_names_its_place(text: str, error: str) -> None:
     with pytest.raises(SettingsError, match=r"mine\.yaml") as caught:
         parse_runbook(text, "mine.yaml")
     assert error in str(caught.value)
+
+
+def test_a_command_that_the_configuration_does_not_list_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\ntitle: t\nsteps: [{run_command: {command: [/usr/bin/true, x]}}]")
+    settings = RunbookSettings(files=(str(file),))
+    with pytest.raises(SettingsError, match=r"runbooks.commands: mine runs /usr/bin/true, which is not listed here"):
+        load_runbooks(settings)
+    assert load_runbooks(settings.model_copy(update={"commands": ("/usr/bin/true",)}))
 
 
 def test_settings_name_unknown_runbooks_and_change_modes() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -10,7 +11,7 @@ from toban.core.labels import Labels
 from toban.runbooks.action import Plan
 from toban.runbooks.brakes import Situation, may_act, may_run
 from toban.runbooks.run import Run, RunState, StepRecord
-from toban.runbooks.runbook import Mode, Runbook
+from toban.runbooks.runbook import Guard, Mode, Runbook
 from toban.runbooks.settings import RunbookSettings
 
 NOW = datetime(2026, 3, 4, 2, 14, tzinfo=UTC)
@@ -50,6 +51,10 @@ def run(
     )
     found = Run(number, runbook, "v", subject or alert(), mode.value, state, at, steps=(record,))
     return found if state in {RunState.RUNNING, RunState.ASKED} else replace(found, ended=at)
+
+
+def with_guard(**guard: object) -> Runbook:
+    return RUNBOOK.model_copy(update={"guard": Guard.model_validate({"mode": "auto", **guard})})
 
 
 CALM = Situation(NOW, firing=(alert(),))
@@ -157,3 +162,20 @@ def test_what_a_person_approved_is_not_held_by_budgets_but_by_the_switch_and_by_
     assert refusal(replace(many, is_stopped=True), approved) == "automation is stopped"
     busy = replace(CALM, runs=(run(RunState.RUNNING, 1, runbook="other", ended=False),))
     assert refusal(busy, approved) == "other acts on m1"
+
+
+@pytest.mark.parametrize(
+    ("zone", "hours", "mode"),
+    [
+        ("UTC", [{"from": "02:00", "to": "03:00"}], Mode.AUTO),
+        ("UTC", [{"from": "09:00", "to": "18:00"}], Mode.ASK),
+        ("Asia/Tokyo", [{"from": "09:00", "to": "18:00"}], Mode.AUTO),  # 11:14
+        ("Asia/Tokyo", [{"days": "sat-sun"}], Mode.ASK),
+        ("UTC", [{"days": "tue", "from": "22:00", "to": "06:00"}], Mode.AUTO),  # since yesterday
+        ("UTC", [{"days": "wed", "from": "22:00", "to": "06:00"}], Mode.ASK),
+        ("UTC", [{"days": "wed", "from": "22:00", "to": "06:00"}, {"days": "wed"}], Mode.AUTO),
+    ],
+)
+def test_outside_of_its_hours_it_asks(zone: str, hours: list[object], mode: Mode) -> None:
+    reason = "it is outside of the hours of its guard" if mode is Mode.ASK else ""
+    assert verdict(replace(CALM, zone=ZoneInfo(zone)), with_guard(hours=hours)) == (mode, reason)

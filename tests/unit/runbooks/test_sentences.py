@@ -123,9 +123,10 @@ def test_each_sentence_is_in_both_languages_with_the_same_places_and_none_hides_
             "fly_restart: マシン 3d8 が 5 分たっても復帰しません: starting, no checks",
         ),
         (
-            "would end session 12 web (idle in transaction 900 s, UPDATE, blocks 3); its transaction is rolled back",
-            "実行する内容: セッション 12 web (idle in transaction 900 s, UPDATE, blocks 3) を終了"
-            "（トランザクションはロールバックされます）",
+            "would end session 12 web (idle in transaction 900 s, UPDATE, blocks 1); its transaction is rolled back;"
+            " waiting for it: 14 web (active 800 s, UPDATE)",
+            "実行する内容: セッション 12 web (idle in transaction 900 s, UPDATE, blocks 1) を終了"
+            "（トランザクションはロールバックされます）。待機中: 14 web (active 800 s, UPDATE)",
         ),
         (
             "it asks instead of acting by itself: something was deployed at 09:12 UTC",

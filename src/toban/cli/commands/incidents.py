@@ -7,8 +7,8 @@ from typing import Any, Final
 import click
 
 from toban.cli.client import current_user, data_option, get, json_option, post
-from toban.cli.formatting import echo, short_time
-from toban.core.terminal_columns import align_columns
+from toban.cli.formatting import echo, zone_time
+from toban.cli.incident_text import incident_list, incident_text
 
 
 @click.group(invoke_without_command=True)
@@ -25,13 +25,7 @@ def command(context: click.Context, data: Path | None, as_json: bool, show_all: 
     if as_json:
         echo(json.dumps({"incidents": found}, indent=2, ensure_ascii=False))
         return
-    echo("\n".join(align_columns(_row(it) for it in found)) or "no open incident")
-
-
-def _row(it: dict[str, Any]) -> tuple[str, ...]:
-    who = f"by {it['answer']['by']}" if it["answer"] else ""
-    due = next((f"{step['name']} by {short_time(step['due'])}" for step in it["deadlines"]), "")
-    return f"#{it['id']}", it["priority"], it["state"], f"since {short_time(it['starts'])}", who, due, it["title"]
+    echo(incident_list(found) or ("no incident so far" if show_all else "no open incident"))
 
 
 ITEM_COMMANDS: Final = {"done": "tick", "undone": "untick", "delete": "delete-action-item"}
@@ -48,14 +42,9 @@ def show(data: Path | None, as_json: bool, number: int) -> None:
     if as_json:
         echo(json.dumps(it, indent=2, ensure_ascii=False))
         return
-    lines = [" ".join(part for part in _row(it) if part)]
-    if impact := it["impact"]:
-        lines.append(f"about {impact['missing']:,.0f} {impact['currency']} of revenue missing")
-    lines += [f"  {alert['status']} {alert['name']}" for alert in it["members"]]
-    lines += ["", *align_columns((short_time(entry["at"]), entry["text"]) for entry in it["timeline"])]
-    for item in it["action_items"]:
-        lines.append(f"{item['number']}. [{'x' if item['done'] else ' '}] {item['text']} {item['owner']}".rstrip())
-    echo("\n".join(lines))
+    alerts = {alert["fingerprint"] for alert in it["members"]}
+    runbooks = get("/api/runbooks", data)["runbooks"] if it["state"] != "resolved" else []
+    echo(incident_text(it, [run for book in runbooks for run in book["runs"] if run["fingerprint"] in alerts]))
 
 
 @command.command("report")
@@ -71,7 +60,7 @@ def report(data: Path | None, number: int, language: str, as_html: bool) -> None
 
 def _act(path: str, data: Path | None, number: int, said: str, **fields: Any) -> None:
     it = post(f"/api/incidents/{path}", data, id=number, by=current_user(), **fields)
-    until = short_time(it["answer"]["until"]) if it["answer"] else ""
+    until = zone_time(it["answer"]["until"], it["timezone"]) if it["answer"] else ""
     echo(f"#{it['id']} {said.format(**it, until=until)}")
 
 
@@ -113,7 +102,7 @@ def snooze(data: Path | None, number: int, duration: str, comment: str) -> None:
 @data_option
 def assign(data: Path | None, number: int, person: str) -> None:
     """Assign an incident to PERSON."""
-    _act("assign", data, number, "is assigned to {assignee}", person=person)
+    _act("assign", data, number, "is assigned to {assignee_name}", person=person)
 
 
 @command.command("escalate")

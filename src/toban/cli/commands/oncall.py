@@ -4,14 +4,15 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import echo
-from toban.core.terminal_columns import align_columns
+from toban.cli.formatting import echo, fit_columns
+
+MOST_GAPS: Final = 5
 
 
 @click.group(invoke_without_command=True)
@@ -36,7 +37,11 @@ def _schedule(found: dict[str, Any]) -> list[str]:
         return f"{datetime.fromisoformat(text).astimezone(ZoneInfo(found['timezone'])):%a %Y-%m-%d %H:%M %Z}"
 
     def names(people: Sequence[str]) -> str:
-        return ", ".join(people) or "nobody"
+        return ", ".join(map(name, people)) or "nobody"
+
+    def name(person: str) -> str:
+        title = found["people"].get(person, person)
+        return person if title.casefold() == person.casefold() else f"{person} ({title})"
 
     lines = [f"on call: {names(found['on_call'])}"]
     if not found["has_schedule"]:
@@ -47,13 +52,17 @@ def _schedule(found: dict[str, Any]) -> list[str]:
     if found["has_schedule"] and found["final"]:
         lines += [
             "",
-            *align_columns((time(it["start"]), time(it["end"]), names(it["people"])) for it in found["final"]),
+            fit_columns((time(it["start"]), time(it["end"]), names(it["people"])) for it in found["final"]),
         ]
     if found["overrides"]:
-        lines += ["", *align_columns(_override(it, time(it["starts"]), time(it["ends"])) for it in found["overrides"])]
-    notes = [f"▲ nobody is on call from {time(it['start'])} to {time(it['end'])}" for it in found["gaps"]]
+        lines += ["", fit_columns(_override(it, time(it["starts"]), time(it["ends"])) for it in found["overrides"])]
+    notes = [f"▲ nobody is on call from {time(it['start'])} to {time(it['end'])}" for it in found["gaps"][:MOST_GAPS]]
+    if len(found["gaps"]) > MOST_GAPS:
+        notes.append(f"▲ {len(found['gaps']) - MOST_GAPS} further gaps in the next 30 days: `toban oncall --json`")
     if found["unreachable"]:
-        notes.append(f"▲ no channel that pages: {names(found['unreachable'])}")
+        notes.append(
+            f"▲ no channel that pages, so nothing wakes them: {names(found['unreachable'])} (`pages` of a channel)"
+        )
     for calendar in found["calendars"]:
         read = f"; last read {time(calendar['read'])}" if calendar["read"] else ""
         notes += [f"▲ calendar of {calendar['layer']}: {calendar['error']}{read}"] if calendar["error"] else []

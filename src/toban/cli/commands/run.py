@@ -8,8 +8,7 @@ from typing import Any, Final
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import echo
-from toban.core.terminal_columns import align_columns
+from toban.cli.formatting import echo, fit_columns
 
 POLL_SECONDS: Final = 0.5
 PATIENCE: Final = 1_800
@@ -22,9 +21,10 @@ PATIENCE: Final = 1_800
 @click.option("--dry", is_flag=True, help="Only say what it would do.")
 @click.option("--yes", is_flag=True, help="Approve what it asks for without a question.")
 @click.option("--approve", type=int, metavar="RUN", help="Answer a run that asks or waits.")
+@click.option("--refuse", type=int, metavar="RUN", help="Refuse what a run asks for, or end one that waits.")
 @click.option("--stop", is_flag=True, help="Stop automation: nothing acts any more.")
 @click.option("--resume", is_flag=True, help="Start automation again.")
-@click.option("--reason", default="", help="Why automation is stopped.")
+@click.option("--reason", default="", help="Why automation is stopped or started, or a run refused.")
 @json_option
 @data_option
 def command(
@@ -35,6 +35,7 @@ def command(
     dry: bool,
     yes: bool,
     approve: int | None,
+    refuse: int | None,
     stop: bool,
     resume: bool,
     reason: str,
@@ -42,15 +43,24 @@ def command(
     """
     Start RUNBOOK, and answer what it asks; without a name, list all runbooks.
 
-    It shows what it would do before it acts, and goes on when you say yes. The exit code is 1 when it fails.
+    It shows what it would do before it acts, and goes on when you say yes; with --json it prints the run and asks
+    nothing. The exit code is 1 when it fails.
     """
+    wanted = [bool(runbook), approve is not None, refuse is not None, stop, resume]
+    if sum(wanted) > 1:
+        raise click.UsageError("give one of RUNBOOK, --approve, --refuse, --stop and --resume")
+    if (dry or alert) and not runbook:
+        raise click.UsageError("name the RUNBOOK: `toban run` lists them")
     if stop or resume:
         switch = post(f"/api/runbooks/{'stop' if stop else 'resume'}", data, reason=reason)
         echo("automation is stopped" if switch["is_stopped"] else "automation runs")
     elif approve is not None:
-        _follow(get("/api/runbooks/run", data, id=str(approve)), data, yes)
+        _follow(get("/api/runbooks/run", data, id=str(approve)), data, yes, as_json)
+    elif refuse is not None:
+        refused = post("/api/runbooks/refuse", data, id=refuse, comment=reason)
+        echo(json.dumps(refused, indent=2, ensure_ascii=False) if as_json else f"run {refused['id']} {refused['text']}")
     elif runbook:
-        _follow(post("/api/runbooks/start", data, runbook=runbook, alert=alert, dry=dry), data, yes)
+        _follow(post("/api/runbooks/start", data, runbook=runbook, alert=alert, dry=dry), data, yes, as_json)
     else:
         _list(get("/api/runbooks", data), as_json)
 
@@ -60,27 +70,37 @@ def _list(found: dict[str, Any], as_json: bool) -> None:
         echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     if found["switch"]["is_stopped"]:
-        echo(f"automation is stopped {found['switch']['reason']}".rstrip())
-    rows = [(it["name"], it["mode"], ", ".join(it["when"]), it["title"]) for it in found["runbooks"]]
-    echo("\n".join(align_columns(rows)) or "no runbooks")
-    for it in found["runbooks"]:
-        for run in it["runs"]:
-            if run["ended"] is None:
-                echo(f"run {run['id']} of {it['name']} {run['state']}: {run['question']}")
+        why = [f"by {found['switch']['by']}"] if found["switch"]["by"] else []
+        why += [found["switch"]["reason"]] if found["switch"]["reason"] else []
+        why += ["by the file stop-automation in the data folder"] if found["switch"]["by_file"] else []
+        echo(f"▲ automation is stopped {': '.join(why)}".rstrip())
+    rows = [
+        ("▲" if it["missing"] else "●", it["name"], it["mode"], ", ".join(it["when"]), it["title"])
+        for it in found["runbooks"]
+    ]
+    echo(fit_columns(rows) if rows else "no runbooks")
+    if any(it["missing"] for it in found["runbooks"]):
+        echo("▲ can't work here yet: `toban runbooks check` says what is missing")
+    for run in (run for it in found["runbooks"] for run in it["runs"] if run["ended"] is None):
+        question = f": {run['question']}   toban run --approve {run['id']}" if run["question"] else ""
+        echo(f"run {run['id']} of {run['runbook']} {run['state']}{question}")
 
 
-def _follow(run: dict[str, Any], data: Path | None, yes: bool) -> None:
-    """Show a run until it ends, and answer its questions."""
+def _follow(run: dict[str, Any], data: Path | None, yes: bool, as_json: bool) -> None:
+    """Show a run until it ends, and answer its questions; as JSON, until it asks one."""
     shown, until = 0, time.monotonic() + PATIENCE
     while True:
         for step in run["steps"][shown:]:
             if step["ended"] is None:
                 break
             shown += 1
-            echo(f"{'✓' if step['ok'] else '✗'} {step['kind']}: {step['text']}")
+            if not as_json:
+                echo(f"{'✓' if step['ok'] else '✗'} {step['kind']}: {step['text']}")
         if run["ended"]:
             break
         if run["state"] in {"asked", "waiting"}:
+            if as_json and not yes:
+                break
             run = _answered(run, data, yes)
             continue
         if time.monotonic() > until:
@@ -88,8 +108,11 @@ def _follow(run: dict[str, Any], data: Path | None, yes: bool) -> None:
             return
         time.sleep(POLL_SECONDS)
         run = get("/api/runbooks/run", data, id=str(run["id"]))
-    echo(f"run {run['id']} {run['state']}: {run['text']}")
-    if run["state"] not in {"succeeded", "dry"}:
+    if as_json:
+        echo(json.dumps(run, indent=2, ensure_ascii=False))
+    else:
+        echo(f"run {run['id']} {run['state']}: {run['text']}")
+    if run["state"] not in {"succeeded", "dry", "asked", "waiting"}:
         raise SystemExit(1)
 
 

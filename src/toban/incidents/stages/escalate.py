@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from toban.core.notification import NotificationKind
-from toban.incidents.incident import EntryKind, Escalation, IncidentState
+from toban.incidents.incident import EntryKind, Escalation, Incident, IncidentState
 from toban.incidents.incident_messages import length_text
 from toban.incidents.lifecycle import Change
 from toban.incidents.policy import IncidentPolicy
@@ -40,9 +40,9 @@ def escalate(policy: IncidentPolicy, change: Change, *, is_suppressed: bool = Fa
     if change.now < at.due:
         return change.waking(at.due)
     if is_suppressed:
-        if not at.held:
+        if at.held != "suppressed":
             change = change.noted(EntryKind.HELD, reason="suppressed")
-        return change.with_fields(escalation=replace(at, held=True)).waking(change.now + SUPPRESSED_RETRY)
+        return change.with_fields(escalation=replace(at, held="suppressed")).waking(change.now + SUPPRESSED_RETRY)
     for number in range(at.step, len(steps)):
         if called := _called(policy, change, steps[number], at):
             return _call(policy, change, called, number, steps[number].wait)
@@ -51,6 +51,14 @@ def escalate(policy: IncidentPolicy, change: Change, *, is_suppressed: bool = Fa
     step = EscalationStep(notify=policy.on_call.fallback or (EVERYONE,))
     called = _called(policy, change, step, at) or Called((), (), policy.shared_channels)
     return _call(policy, change, called, len(steps) - 1, steps[-1].wait)
+
+
+def next_call(policy: IncidentPolicy, incident: Incident) -> datetime | None:
+    """Return when the next step is due: none without steps, after an answer, while suppressed, and at the end."""
+    at = incident.escalation
+    if at is None or incident.state is not IncidentState.TRIGGERED or incident.is_settling or at.held == "suppressed":
+        return None
+    return at.due if policy.settings.steps_of(incident.priority) else None
 
 
 def _called(policy: IncidentPolicy, change: Change, step: EscalationStep, at: Escalation) -> Called | None:
@@ -93,9 +101,9 @@ def _call(policy: IncidentPolicy, change: Change, called: Called, number: int, w
         return change
     if called.quiet and not called.channels:
         due = min(called.quiet)
-        if not at.held:
+        if at.held != "quiet":
             change = change.noted(EntryKind.HELD, reason="quiet", people=list(called.people), until=due.isoformat())
-        return change.with_fields(escalation=replace(at, step=number, due=due, held=True)).waking(due)
+        return change.with_fields(escalation=replace(at, step=number, due=due, held="quiet")).waking(due)
     attempts = {**at.attempts, **{person: at.attempts.get(person, 0) + 1 for person in called.people}}
     last = len(policy.settings.steps_of(change.incident.priority)) - 1
     after = Escalation(min(number + 1, last), now + wait, at.number + 1, attempts)

@@ -1,7 +1,10 @@
 """Tell both sides when the shift changes while an incident is open."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from toban.core.notification import NotificationKind
-from toban.incidents.incident import EntryKind, IncidentState
+from toban.incidents.incident import EntryKind, Incident, IncidentState
 from toban.incidents.lifecycle import Change
 from toban.incidents.policy import IncidentPolicy
 
@@ -42,3 +45,9 @@ def hand_over(policy: IncidentPolicy, change: Change) -> Change:
         after=", ".join(map(policy.name_of, duty)),
         by=policy.name_of(incident.answer.by) if incident.answer else "",
     )
+
+
+def unnoticed_shift(policy: IncidentPolicy, incident: Incident, late: datetime, now: datetime) -> Sequence[str]:
+    """Return who is on call since before ``late`` without the incident knowing; nobody where it knows."""
+    duty = policy.duty.on_call(now)
+    return duty if duty == policy.duty.on_call(late) and duty != incident.on_duty else ()

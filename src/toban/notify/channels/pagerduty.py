@@ -39,7 +39,9 @@ class Pagerduty(Channel):
 
     kind: Literal["pagerduty"] = "pagerduty"
 
-    pages: ClassVar[bool] = True
+    pages: bool = True
+    """Whether it wakes somebody: P1 alerts go there whatever their rule says."""
+
     calls_again: ClassVar[bool] = True
 
     key: Annotated[Secret, AfterValidator(_key)]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import quote
 from xml.sax.saxutils import escape as xml_escape
 from xml.sax.saxutils import quoteattr
@@ -79,7 +79,8 @@ class Twilio(Channel):
 
     kind: Literal["twilio"] = "twilio"
 
-    pages: ClassVar[bool] = True
+    pages: bool = True
+    """Whether it wakes somebody: P1 alerts go there whatever their rule says."""
 
     account: Annotated[Text, AfterValidator(_sid)]
     """The SID of the account (AC…)."""

@@ -25,9 +25,10 @@ class PostgresCancelQuery(Action):
 
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
         """Find the root. Raises ``ActionError`` where others wait for what may not be cancelled."""
-        root = await postgres_sessions.blocker(tools, self.user, self.waited)
-        if root is None:
+        found = await postgres_sessions.blocker(tools, self.user, self.waited)
+        if found is None:
             return postgres_sessions.nobody_waits(self.waited)
+        root, _ = found
         described = root.described(tools.clock.now())
         if root.state != "active":
             return Plan(f"session {described} runs no statement: cancelling changes nothing", needed=False)

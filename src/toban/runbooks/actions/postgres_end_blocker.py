@@ -22,11 +22,13 @@ class PostgresEndBlocker(Action):
 
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
         """Find the root. Raises ``ActionError`` where others wait for what may not be ended."""
-        root = await postgres_sessions.blocker(tools, self.user, self.waited)
-        if root is None:
+        found = await postgres_sessions.blocker(tools, self.user, self.waited)
+        if found is None:
             return postgres_sessions.nobody_waits(self.waited)
+        (root, waiting), now = found, tools.clock.now()
         return Plan(
-            f"end session {root.described(tools.clock.now())}; its transaction is rolled back",
+            f"end session {root.described(now)}; its transaction is rolled back; waiting for it:"
+            f" {postgres_sessions.listed(waiting, now)}",
             f"{root.pid} {root.backend_start}",
             (root.name,),
             {"session": root.as_dict()},

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from toban.core.config_types import Duration
-from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry
+from toban.incidents.incident import Answer, EntryKind, Incident, IncidentState, TimelineEntry
 from toban.incidents.incident_report import time_to_acknowledge, time_to_resolve
 from toban.incidents.policy import IncidentPolicy
+from toban.incidents.stages.escalate import next_call
 from toban.incidents.stages.warn import deadlines
 from toban.incidents.timeline_text import entry_text
 from toban.web.api.api_endpoint import RequestModel, ResponseModel
@@ -132,10 +133,24 @@ class AnswerModel(ResponseModel):
     """Who works on an incident, and until when that counts."""
 
     by: str
+    name: str
+    """The name of that person that is shown."""
     at: datetime
     until: datetime
     comment: str
     is_snooze: bool
+
+    @classmethod
+    def of(cls, answer: Answer, policy: IncidentPolicy) -> Self:
+        """Return the model of an answer."""
+        return cls(
+            by=answer.by,
+            name=policy.name_of(answer.by),
+            at=answer.at,
+            until=answer.until,
+            comment=answer.comment,
+            is_snooze=answer.is_snooze,
+        )
 
 
 class DeadlineModel(ResponseModel):
@@ -189,6 +204,8 @@ class IncidentModel(ResponseModel):
     resolved_by: str
     answer: AnswerModel | None
     assignee: str
+    assignee_name: str
+    """The name of that person that is shown."""
     deadlines: list[DeadlineModel]
     alerts: int
     """How many alerts belong to it."""
@@ -198,8 +215,10 @@ class IncidentModel(ResponseModel):
     merged_into: int
     """The incident that it was merged into; 0 where it was not."""
     open_action_items: int
+    timezone: str
+    """The clock of the team, on which sentences say times."""
     next_call: datetime | None
-    """When the next step of its escalation is due."""
+    """When the next step of its escalation is due; none while nobody is called, as for a P4 or in a silence."""
 
     @classmethod
     def of(cls, incident: Incident, policy: IncidentPolicy, now: datetime) -> Self:
@@ -286,15 +305,17 @@ def incident_fields(incident: Incident, policy: IncidentPolicy, now: datetime) -
         "opened": incident.opened,
         "resolved": incident.resolved,
         "resolved_by": incident.resolved_by,
-        "answer": AnswerModel.model_validate(incident.answer) if incident.answer and incident.is_open else None,
+        "answer": AnswerModel.of(incident.answer, policy) if incident.answer and incident.is_open else None,
         "assignee": incident.assignee,
+        "assignee_name": policy.name_of(incident.assignee) if incident.assignee else "",
         "deadlines": [DeadlineModel.model_validate(it) for it in deadlines(policy, incident, now)],
         "alerts": len(incident.alerts),
         "firing": len(incident.firing),
         "impact": ImpactModel.model_validate(incident.impact) if incident.impact else None,
         "merged_into": incident.merged_into,
         "open_action_items": sum(it.done is None for it in incident.action_items),
-        "next_call": incident.escalation.due if incident.escalation and incident.is_open else None,
+        "timezone": policy.zone.key,
+        "next_call": next_call(policy, incident),
     }
 
 

@@ -2,8 +2,9 @@
 
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
-from toban.runbooks.commands import RunbookCommands
+from toban.runbooks.commands import RunbookCommands, RunbookReport
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters
+from toban.web.api.incident_models import IncidentDetailsModel
 from toban.web.api.runbook_models import (
     AnswerRequest,
     ApproveRequest,
@@ -45,6 +46,12 @@ class RunbooksApi:
             switch=SwitchModel.of(await self._commands.switch(), by_file=self._commands.has_stop_file),
             runbooks=[RunbookModel.of(it) for it in reports],
         )
+
+    async def of_incident(self, incident: IncidentDetailsModel) -> tuple[list[RunbookModel], list[RunModel]]:
+        """Return the runbooks for the alerts of an incident that fire, without what they lack, and its runs."""
+        fingerprints = {alert.fingerprint for alert in incident.members}
+        runbooks, runs = await self._commands.of_alerts(fingerprints, incident.starts, incident.resolved)
+        return [RunbookModel.of(RunbookReport(it, (), {}, ())) for it in runbooks], [RunModel.of(it) for it in runs]
 
     async def run(self, request: RunRequest, actor: Actor) -> RunModel:
         """Return one run."""

@@ -31,6 +31,7 @@ from toban.web.api.incident_models import (
     SummaryRequest,
 )
 from toban.web.api.incidents import IncidentsApi
+from toban.web.api.runbooks import RunbooksApi
 from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.forms import Fields, FormEndpoint, FormState
 from toban.web.pages.incident_charts import IncidentChartReader
@@ -51,9 +52,10 @@ Q = TypeVar("Q", bound=RequestModel)
 class IncidentsPages:
     """Shows incidents, and forwards commands on them."""
 
-    def __init__(self, api: IncidentsApi, charts: IncidentChartReader) -> None:
+    def __init__(self, api: IncidentsApi, charts: IncidentChartReader, runbooks: RunbooksApi) -> None:
         self._api = api
         self._charts = charts
+        self._runbooks = runbooks
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -105,7 +107,9 @@ class IncidentsPages:
             request,
             "incidents.html",
             form.status if form else 200,
-            open_incidents=[it for it in found if it.state is not IncidentState.RESOLVED],
+            open_incidents=sorted(
+                (it for it in found if it.state is not IncidentState.RESOLVED), key=lambda it: (it.priority, it.opened)
+            ),
             resolved=[it for it in found if it.state is IncidentState.RESOLVED],
             oldest=found[-1].id if len(found) == int(parameters.limit) else 0,
             form=form or FormState(),
@@ -121,6 +125,7 @@ class IncidentsPages:
         except NotFoundError:
             return page(request, "not_found.html", 404)
         policy = self._api.policy()
+        runbooks, runs = await self._runbooks.of_incident(incident)
         return page(
             request,
             "incident.html",
@@ -129,6 +134,8 @@ class IncidentsPages:
             charts=await self._charts.of(incident, actor(request)),
             people=[(name, policy.name_of(name)) for name in policy.on_call.people],
             snoozes=SNOOZES,
+            runbooks=runbooks,
+            runs=runs,
             entries=[entry for entry in reversed(incident.timeline) if entry.kind not in ROUTINE],
             deliveries=[entry for entry in reversed(incident.timeline) if entry.kind in ROUTINE],
             form=form or FormState(),

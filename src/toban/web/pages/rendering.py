@@ -81,6 +81,7 @@ def _environment() -> "Environment":
     found.globals["static"] = address
     found.filters["time"] = pass_context(_time)
     found.filters["ago"] = pass_context(_ago)
+    found.filters["left"] = pass_context(_left)
     found.filters["clock"] = pass_context(_clock)
     found.filters["value"] = pass_context(_value)
     found.filters["amount"] = pass_context(_amount)
@@ -111,6 +112,11 @@ def _time(context: "Context", at: datetime | None) -> Markup | str:
 def _ago(context: "Context", at: datetime | None) -> str:
     """Show how long ago a time was, in two units at most."""
     return "" if at is None else _value(context, max(0, round((datetime.now(UTC) - at).total_seconds())), "s")
+
+
+def _left(context: "Context", at: datetime) -> str:
+    """Show how long it is until a time, in two units at most."""
+    return _value(context, max(0, round((at - datetime.now(UTC)).total_seconds())), "s")
 
 
 def _clock(context: "Context", at: datetime) -> str:

@@ -75,7 +75,7 @@ def _page_of(run: RunModel, _: Fields) -> str:
 
 
 def _start(fields: Fields) -> dict[str, object]:
-    return {"runbook": fields.get("runbook", ""), "dry": "dry" in fields}
+    return {"runbook": fields.get("runbook", ""), "alert": fields.get("alert", ""), "dry": "dry" in fields}
 
 
 def _given(fields: Fields) -> dict[str, object]:
