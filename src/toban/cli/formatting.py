@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, Final, TextIO
 from zoneinfo import ZoneInfo
 
@@ -36,9 +36,9 @@ def zone_time(text: str, zone: str) -> str:
     return f"{datetime.fromisoformat(text).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
 
 
-def time_left(text: str) -> str:
+def time_left(text: str, now: datetime) -> str:
     """Return how long it is until a time of a response; to the minute once it is longer than that."""
-    left = max(datetime.fromisoformat(text) - datetime.now(UTC), timedelta())
+    left = max(datetime.fromisoformat(text) - now, timedelta())
     unit = timedelta(minutes=1) if left >= timedelta(minutes=1) else timedelta(seconds=1)
     return format_duration(left // unit * unit)
 

@@ -6,7 +6,7 @@ from typing import Any
 from toban.cli.incident_text import incident_list, incident_text
 from toban.core.terminal_columns import text_width, wrap_cells
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 1, 1, 17, 20, tzinfo=UTC)
 
 
 def incident(number: int = 1, **fields: Any) -> dict[str, Any]:
@@ -45,20 +45,20 @@ def test_the_most_urgent_comes_first_and_what_is_resolved_last():
         incident(3, priority="P2", deadlines=[{"name": "respond", "due": "", "share": 0.1, "is_running": False}]),
         incident(1, state="acknowledged", answer=ANSWER),
     ]
-    assert [" ".join(line.split()) for line in incident_list(found).splitlines()] == [
+    assert [" ".join(line.split()) for line in incident_list(found, NOW).splitlines()] == [
         "#1 P1 acknowledged since 2026-01-02 02:14 JST by Ann respond in 9m The database is down",
         "#3 P2 nobody has answered since 2026-01-02 02:14 JST respond: stands still until working hours"
         " The database is down",
         "#4 P1 resolved since 2026-01-02 02:14 JST by Ben The database is down",
     ]
-    assert incident_list([]) == ""
+    assert incident_list([], NOW) == ""
 
 
 def test_an_incident_says_who_is_called_next_what_it_costs_and_what_to_do():
     impact = {"currency": "JPY", "missing": 120_000, "least": 80_000, "most": 160_000, "per_minute": 6_000}
     alert = {"name": "database_down", "status": "firing", "annotations": {"value": "0", "summary": "It is down"}}
     run = {"id": 7, "runbook": "fix", "question": "restart it", "ended": None}
-    text = incident_text(incident(impact=impact, members=[alert]), [run, {**run, "ended": "2026"}])
+    text = incident_text(incident(impact=impact, members=[alert]), NOW, [run, {**run, "ended": "2026"}])
     assert text.splitlines() == [
         "#1 P1 The database is down",
         "nobody has answered; next call at 2026-01-02 02:20 JST",
@@ -80,16 +80,19 @@ def test_an_incident_says_who_is_called_next_what_it_costs_and_what_to_do():
 
 
 def test_an_incident_says_who_works_on_it_and_how_it_ended():
-    answered = incident_text(incident(state="acknowledged", answer=ANSWER, assignee="ben", assignee_name="Ben"))
+    answered = incident_text(incident(state="acknowledged", answer=ANSWER, assignee="ben", assignee_name="Ben"), NOW)
     assert "acknowledged by Ann until 2026-01-02 02:57 JST: I look; next call at" in answered
     assert "assigned to Ben" in answered
     assert "toban incidents ack" not in answered
-    items = [{"done": None, "text": "Add an index", "owner": "Ben"}, {"done": "2026", "text": "Tell them", "owner": ""}]
+    items = [
+        {"number": 1, "done": None, "text": "Add an index", "owner": "Ben"},
+        {"number": 3, "done": "2026", "text": "Tell them", "owner": ""},
+    ]
     over = {"state": "resolved", "resolved": "2026-01-01T17:34:00+00:00", "next_call": None, "deadlines": []}
-    ended = incident_text(incident(**over, resolved_by="Ann", action_items=items, seconds_to_acknowledge=710))
+    ended = incident_text(incident(**over, resolved_by="Ann", action_items=items, seconds_to_acknowledge=710), NOW)
     assert ended.splitlines()[1] == "resolved at 2026-01-02 02:34 JST by Ann"
     assert "answered after 12 min" in ended
-    assert ended.endswith("  1. [ ] Add an index Ben\n  2. [x] Tell them")
+    assert ended.endswith("  1. [ ] Add an index Ben\n  3. [x] Tell them")
 
 
 def test_a_row_that_is_too_wide_goes_on_in_indented_lines():

@@ -1,6 +1,7 @@
 """Incidents: list, show, acknowledge, note, snooze, assign, resolve, declare, report."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ def command(context: click.Context, data: Path | None, as_json: bool, show_all: 
     if as_json:
         echo(json.dumps({"incidents": found}, indent=2, ensure_ascii=False))
         return
-    echo(incident_list(found) or ("no incident so far" if show_all else "no open incident"))
+    echo(incident_list(found, datetime.now(UTC)) or ("no incident so far" if show_all else "no open incident"))
 
 
 ITEM_COMMANDS: Final = {"done": "tick", "undone": "untick", "delete": "delete-action-item"}
@@ -44,7 +45,8 @@ def show(data: Path | None, as_json: bool, number: int) -> None:
         return
     alerts = {alert["fingerprint"] for alert in it["members"]}
     runbooks = get("/api/runbooks", data)["runbooks"] if it["state"] != "resolved" else []
-    echo(incident_text(it, [run for book in runbooks for run in book["runs"] if run["fingerprint"] in alerts]))
+    runs = [run for book in runbooks for run in book["runs"] if run["fingerprint"] in alerts]
+    echo(incident_text(it, datetime.now(UTC), runs))
 
 
 @command.command("report")
