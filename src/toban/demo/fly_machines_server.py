@@ -139,7 +139,7 @@ class FlyMachinesServer:
         return [
             Route("/v1/apps/{app}/machines", self._list),
             Route(machine, self._show),
-            Route(f"{machine}/lease", self._lease, methods=["POST", "DELETE"]),
+            Route(f"{machine}/lease", self._lease, methods=["GET", "POST", "DELETE"]),
             Route(f"{machine}/start", self._start, methods=["POST"]),
             Route(f"{machine}/restart", self._restart, methods=["POST"]),
         ]
@@ -162,19 +162,19 @@ class FlyMachinesServer:
         return refusal if machine is None else JSONResponse(await machine.body())
 
     async def _lease(self, request: Request) -> Response:
-        machine, refusal = self._machine(request, acts=True)
+        """Return, take, renew or release the lease of a machine; whoever holds it names its nonce."""
+        machine, refusal = self._machine(request, acts=request.method != "GET")
         if machine is None:
             return refusal
+        if request.method == "GET":
+            return JSONResponse({"status": "success", "data": machine.lease}, 200 if machine.lease else 404)
         if request.method == "DELETE":
             machine.lease = None
             return JSONResponse({"ok": True})
-        if machine.lease:
-            return JSONResponse({"error": "lease currently held by toban"}, 409)
         given = await request.json()
-        expires = int(time.time()) + int(given.get("ttl", 60))
         machine.lease = {
-            "nonce": secrets.token_hex(8),
-            "expires_at": expires,
+            "nonce": machine.lease["nonce"] if machine.lease else secrets.token_hex(8),
+            "expires_at": int(time.time()) + int(given.get("ttl", 60)),
             "owner": "toban",
             "description": given.get("description", ""),
         }
