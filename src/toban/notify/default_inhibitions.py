@@ -15,7 +15,7 @@ SELLING: Final = (
 BACKGROUND: Final = "worker_.*|queue_.*|job_.*|scheduled_task_.*|vendure_tables_behind"
 """Alerts about background work."""
 
-LOGGED: Final = "log_error_burst|node_crash_loop|plugin_errors_logged"
+LOGGED: Final = "log_error_burst|node_crash_loop|plugin_errors_logged|job_failures_logged"
 """Alerts about errors in logs: whatever fails is logged too, mostly by all of the shop's processes."""
 
 CAUSES: Final = (
@@ -30,7 +30,7 @@ CAUSES: Final = (
     ("application_down", f"{SELLING}|{LOGGED}", ()),
     ("worker_down|worker_silent|queue_failing|payments_failing|order_failure_rate", LOGGED, ()),
     ("node_crash_loop", "log_error_burst", ("service",)),
-    ("plugin_errors_logged", "log_error_burst", ()),
+    ("plugin_errors_logged|job_failures_logged", "log_error_burst", ()),
     ("storefront_down", "page_nearly_empty|uptimerobot_down", ()),
     ("worker_down", "worker_silent|worker_behind|queue_.*|job_.*|scheduled_task_.*", ()),
     ("worker_silent", "worker_behind|queue_.*|job_.*|scheduled_task_.*", ()),
