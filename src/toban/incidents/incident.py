@@ -192,6 +192,8 @@ class Incident:
     answer: Answer | None = None
     responded: datetime | None = None
     """When it was acknowledged for the first time."""
+    reopened: datetime | None = None
+    """When it was opened again for the last time."""
     resolved: datetime | None = None
     resolved_by: str = ""
     """Who resolved it; empty where its alerts did."""
@@ -226,6 +228,11 @@ class Incident:
     def is_open(self) -> bool:
         """Whether it is not resolved."""
         return self.state is not IncidentState.RESOLVED
+
+    @property
+    def due_from(self) -> datetime:
+        """When the clocks of its deadlines began to run: what was resolved meanwhile gets its time again."""
+        return self.reopened or self.opened
 
     @property
     def thread(self) -> str:
@@ -271,6 +278,7 @@ class Incident:
             "title_ja": self.title_ja,
             "answer": self.answer.as_dict() if self.answer else None,
             "responded": _text(self.responded),
+            "reopened": _text(self.reopened),
             "resolved": _text(self.resolved),
             "resolved_by": self.resolved_by,
             "assignee": self.assignee,
@@ -306,6 +314,7 @@ class Incident:
             title_ja=body.get("title_ja", ""),
             answer=Answer.from_dict(body["answer"]) if body["answer"] else None,
             responded=_time(body["responded"]),
+            reopened=_time(body.get("reopened")),  # incidents of older versions are read too
             resolved=_time(body["resolved"]),
             resolved_by=body["resolved_by"],
             assignee=body["assignee"],
@@ -319,7 +328,7 @@ class Incident:
             summary=body["summary"],
             action_items=tuple(ActionItem.from_dict(at, it) for at, it in enumerate(body["action_items"], 1)),
             impact=Impact.from_dict(body["impact"]) if body["impact"] else None,
-            lingering=frozenset(body.get("lingering", ())),  # incidents of older versions are read too
+            lingering=frozenset(body.get("lingering", ())),
             is_out_of_step=body["is_out_of_step"],
             runs_told=frozenset(body.get("runs_told", ())),
         )

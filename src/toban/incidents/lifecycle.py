@@ -137,9 +137,9 @@ def triggered_again(change: Change, delay: timedelta = timedelta()) -> Change:
 
 
 def reopened(incident: Incident, now: datetime, by: str = "") -> Change:
-    """Re-open a resolved incident."""
-    change = Change(incident, now).with_fields(resolved=None, resolved_by="").noted(EntryKind.REOPENED, by)
-    return triggered_again(change)
+    """Re-open a resolved incident: its deadlines begin anew."""
+    change = Change(incident, now).with_fields(resolved=None, resolved_by="", reopened=now, warned=frozenset())
+    return triggered_again(change.noted(EntryKind.REOPENED, by))
 
 
 def acknowledged(
