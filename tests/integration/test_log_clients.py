@@ -14,6 +14,7 @@ from tests import node_clients
 from tests.needs import need
 from tests.program import Program, eventually, toban
 
+TOKEN = "t" * 40
 NODE_CLIENTS = ("winston-json", "winston-protobuf", "pino")
 
 
@@ -28,9 +29,9 @@ def test_loggers_of_node_push_their_lines(tmp_path):
     """
     With winston-loki, in JSON and in protobuf with snappy, and with pino-loki: as these send them, in batches.
     """
-    with toban(tmp_path / "data") as program:
+    with toban(tmp_path / "data", TOBAN_TOKEN=TOKEN) as program:
         with ThreadPoolExecutor(len(NODE_CLIENTS)) as threads:
-            list(threads.map(lambda client: node_clients.push(program.url, client, 300), NODE_CLIENTS))
+            list(threads.map(lambda client: node_clients.push(program.url, TOKEN, client, 300), NODE_CLIENTS))
         for client in NODE_CLIENTS:
             first, *others = found(program, client, 301)
             assert (first["level"], first["message"], first["environment"]) == ("error", "payment failed", "production")
@@ -44,8 +45,9 @@ def test_a_handler_of_python_pushes_its_lines(tmp_path):
     """
     With python-logging-loki: each line is a request.
     """
-    with toban(tmp_path / "data") as program:
-        handler = LokiHandler(f"{program.url}/loki/api/v1/push", tags={"application": "jobs"}, version="1")
+    with toban(tmp_path / "data", TOBAN_TOKEN=TOKEN) as program:
+        url, tags = f"{program.url}/loki/api/v1/push", {"application": "jobs"}
+        handler = LokiHandler(url, tags, auth=("any", TOKEN), version="1")
         logger = logging.Logger("shop.orders")  # noqa: LOG001  # it goes when the test ends
         logger.addHandler(handler)
         logger.warning("stock is low: %s", "T-シャツ", extra={"tags": {"queue": "stock"}})
@@ -72,13 +74,12 @@ def test_syslog_ng_sends_its_lines(tmp_path):
     log = tmp_path / "log"
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     log.write_text("".join(f'<{n % 8}>1 {now} web-1 nginx 1 - - GET "/{n}" 日本\n' for n in range(250)))
-    token = "t" * 40
-    with toban(tmp_path / "data", TOBAN_TOKEN=token) as program:
+    with toban(tmp_path / "data", TOBAN_TOKEN=TOKEN) as program:
         text = SYSLOG_NG.partition("```")[0]
         source = f'file("{log}" flags(syslog-protocol) follow-freq(0.1));'
         changes = {
             "http://toban:9119": program.url,
-            "tbn_…": token,
+            "tbn_…": TOKEN,
             "system();": source,
             "timeout(1000)": "timeout(100)",
         }

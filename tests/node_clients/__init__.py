@@ -8,9 +8,9 @@ from tests.node_packages import node_command
 FOLDER = Path(__file__).parent
 
 
-def push(url: str, client: str, count: int) -> None:
-    """Push an error and so many warnings with `winston-json`, `winston-protobuf` or `pino`."""
-    _run("push.js", url, client, str(count))
+def push(url: str, token: str, client: str, count: int) -> None:
+    """Push an error and so many warnings with `winston-json`, `winston-protobuf` or `pino`; the token is a password."""
+    _run("push.js", url, token, client, str(count))
 
 
 def report(dsn: str, message: str) -> None:

@@ -1,9 +1,9 @@
 /*
- * Pushes lines to a Loki with its clients for Node: `node push.js URL winston-json|winston-protobuf|pino COUNT`.
+ * Pushes lines to a Loki with its clients for Node: `node push.js URL TOKEN winston-json|winston-protobuf|pino COUNT`.
  *
  * An error with a stack trace comes first, then so many warnings.
  */
-const [url, client, count] = [process.argv[2], process.argv[3], Number(process.argv[4])];
+const [url, token, client, count] = process.argv.slice(2);
 const labels = { app: client, env: 'production' };
 
 function withWinston() {
@@ -11,7 +11,7 @@ function withWinston() {
   const LokiTransport = require('winston-loki');
   const { combine, timestamp, errors, json } = winston.format;
   const transport = new LokiTransport({
-    host: url, labels, json: client === 'winston-json', interval: 0.1, gracefulShutdown: false,
+    host: url, labels, basicAuth: `any:${token}`, json: client === 'winston-json', interval: 0.1, gracefulShutdown: false,
     format: combine(timestamp(), errors({ stack: true }), json()),
     onConnectionError: error => { throw error; },
   });
@@ -24,7 +24,7 @@ function withWinston() {
 function withPino() {
   const pino = require('pino');
   const transport = pino.transport({
-    target: 'pino-loki', options: { host: url, labels, batching: { interval: 0.1 }, silenceErrors: false },
+    target: 'pino-loki', options: { host: url, labels, basicAuth: { username: 'any', password: token }, batching: { interval: 0.1 } },
   });
   const logger = pino(transport);
   logger.error({ order: 'A1', err: new Error('declined') }, 'payment failed');
