@@ -110,7 +110,9 @@ def runbook_ports(
 
     def maintenance() -> str:
         windows = notifications.policy.windows.open(clock.now())
-        return f"the maintenance window {windows[0].name} is open" if windows else ""
+        if windows:
+            return f"the maintenance window {windows[0].name} is open"
+        return f"the maintenance task {acting[0]} runs" if (acting := base.maintenance.acting) else ""
 
     return RunbookPorts(
         settings.runbooks,

@@ -20,6 +20,16 @@ on_call:
     hana: {name: 花, channels: [ops]}
 alerting:
   rules: [slow.yaml]
+runbooks:
+  files: [look.yaml]
+"""
+RUNBOOK = """
+name: look
+title: Look at the CDN
+title_ja: CDN を確認する
+when: ['alertname="storefront_slow"']
+guard: {dwell: 1s}
+steps: [{text: Look whether the CDN answers, text_ja: CDN が応答するか確認する}]
 """
 RULE = """
 groups:
@@ -39,6 +49,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     folder: Path = tmp_path_factory.mktemp("incident")
     (folder / "toban.yaml").write_text(CONFIGURATION, encoding="utf-8")
     (folder / "slow.yaml").write_text(RULE, encoding="utf-8")
+    (folder / "look.yaml").write_text(RUNBOOK, encoding="utf-8")
     write_history(folder / "history.om", datetime.now(UTC))
     with toban(folder / "data", TZ="UTC") as program:
         program.until("is on duty")
@@ -80,6 +91,22 @@ def test_the_page_of_an_incident_shows_its_charts_in_each_language_and_theme(bro
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert visitor.complaints == []
     visitor.picture(f"incident-{language}-{'dark' if dark else 'light'}-{'phone' if phone else 'desk'}")
+    visitor.context.close()
+
+
+def test_what_a_runbook_waits_for_is_done_on_the_page_of_the_incident(browser, shop):
+    visitor = Visitor(browser, shop.url, language="ja", phone=True)
+    page = visitor.open(f"/incidents/{shop.number}")
+    assert page.locator(".timeline").get_by_text("ランブック look は担当者の作業待ち").count() == 1
+    page.get_by_role("heading", name="CDN が応答するか確認する").wait_for()
+    assert page.get_by_role("button", name="ドライラン").count() == 1
+    page.locator(".verdict").get_by_label("コメント").fill("yes")
+    page.get_by_role("button", name="完了").first.click()
+    page.get_by_text("成功", exact=True).first.wait_for()
+    page = visitor.open(f"/incidents/{shop.number}")
+    assert page.get_by_role("heading", name="CDN が応答するか確認する").count() == 0
+    assert page.locator(".row", has_text="look").get_by_text("成功", exact=True).count() == 1
+    assert visitor.complaints == []
     visitor.context.close()
 
 

@@ -109,8 +109,8 @@ def test_a_shift_is_covered_swapped_taken_cancelled_and_subscribed_to(tmp_path, 
 def test_an_engineers_report_says_who_was_on_call_who_was_called_and_who_answered_in_time(tmp_path, config, phone):
     with toban(tmp_path / "data", "--config", str(config)) as program:
         eventually(lambda: program.run("oncall").stdout, lambda text: text.startswith("on call: ben\n"))
-        declared = program.run("incidents", "declare", "Nobody can pay", "--priority", "P1")
-        assert declared.returncode == 0, declared.stderr
+        declared = program.run("incidents", "declare", "Nobody can pay", "--priority", "P1", "--json")
+        assert json.loads(declared.stdout)["priority"] == "P1", declared.stderr
         eventually(lambda: phone.received)
         assert program.run("incidents", "ack", "1").returncode == 0
         today = f"{datetime.now(UTC):%Y-%m-%d}"

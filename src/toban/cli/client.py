@@ -29,6 +29,8 @@ CHUNK = 2**16
 config_option = shared_option("config")
 data_option = shared_option("data")
 json_option = shared_option("as_json")
+json_flag = shared_option("as_json", expose_value=False)
+"""For commands whose result is printed by `printed_as_json`."""
 
 
 class _Local(http.client.HTTPConnection):

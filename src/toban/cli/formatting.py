@@ -1,5 +1,6 @@
 """Responses as text for a terminal."""
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from toban.charts.terminal import Segment
+from toban.cli.options import given_value
 from toban.core.config_types import format_duration
 from toban.core.labels import Labels
 from toban.core.terminal_columns import align_columns, text_width, wrap_cells
@@ -41,6 +43,14 @@ def time_left(text: str, now: datetime) -> str:
     left = max(datetime.fromisoformat(text) - now, timedelta())
     unit = timedelta(minutes=1) if left >= timedelta(minutes=1) else timedelta(seconds=1)
     return format_duration(left // unit * unit)
+
+
+def printed_as_json(result: Any) -> bool:
+    """Print the result of a command as JSON if that is asked for, and tell whether it was."""
+    if given_value("as_json"):
+        echo(json.dumps(result, indent=2, ensure_ascii=False))
+        return True
+    return False
 
 
 def fit_columns(rows: Iterable[Sequence[str]]) -> str:

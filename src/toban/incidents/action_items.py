@@ -36,7 +36,7 @@ class ActionItemCommands:
             found = Change(incident, now).with_fields(action_items=(*incident.action_items, item))
             return found.noted(EntryKind.ACTION_ITEM, by or actor.name, text=text, owner=owner)
 
-        return await self._commands.change(number, change, actor, "added an action item", text=text, owner=owner)
+        return await self._commands.change(number, change, (actor, by), "added an action item", text=text, owner=owner)
 
     async def edit(
         self, number: int, item: int, actor: Actor, text: str | None = None, owner: str | None = None, by: str = ""
@@ -58,7 +58,7 @@ class ActionItemCommands:
             return found
 
         facts = {name: value for name, value in (("text", text), ("owner", owner)) if value is not None}
-        return await self._commands.change(number, change, actor, "changed an action item", item=item, **facts)
+        return await self._commands.change(number, change, (actor, by), "changed an action item", item=item, **facts)
 
     async def tick(self, number: int, item: int, actor: Actor, by: str = "") -> Incident:
         """Tick an action item: it is done."""
@@ -70,7 +70,7 @@ class ActionItemCommands:
             found = _with_item(Change(incident, now), replace(before, done=now))
             return found.noted(EntryKind.ACTION_ITEM, by or actor.name, text=before.text, done=True)
 
-        return await self._commands.change(number, change, actor, "ticked an action item", item=item)
+        return await self._commands.change(number, change, (actor, by), "ticked an action item", item=item)
 
     async def untick(self, number: int, item: int, actor: Actor, by: str = "") -> Incident:
         """Take the tick of an action item back: it is still to do."""
@@ -82,7 +82,7 @@ class ActionItemCommands:
             found = _with_item(Change(incident, now), replace(before, done=None))
             return found.noted(EntryKind.ACTION_ITEM, by or actor.name, event="unticked", text=before.text)
 
-        return await self._commands.change(number, change, actor, "unticked an action item", item=item)
+        return await self._commands.change(number, change, (actor, by), "unticked an action item", item=item)
 
     async def delete(self, number: int, item: int, actor: Actor, by: str = "") -> Incident:
         """Delete an action item; the timeline keeps what it said."""
@@ -93,7 +93,7 @@ class ActionItemCommands:
             found = Change(incident, now).with_fields(action_items=rest)
             return found.noted(EntryKind.ACTION_ITEM, by or actor.name, event="deleted", text=before.text)
 
-        return await self._commands.change(number, change, actor, "deleted an action item", item=item)
+        return await self._commands.change(number, change, (actor, by), "deleted an action item", item=item)
 
 
 def _found(incident: Incident, item: int) -> ActionItem:

@@ -112,5 +112,6 @@ def overdue(policy: IncidentPolicy, incident: Incident, now: datetime) -> Iterat
             yield f"its acknowledgement ended at {answer.until:%H:%M:%S} UTC and nobody was {missing}"
     for mark in overdue_marks(policy, incident, late):
         yield f"nobody was warned of the deadline: {mark} %"
-    if new := unnoticed_shift(policy, incident, late, now):
+    # A declared incident learns who is on call with its first decision.
+    if incident.opened < late and (new := unnoticed_shift(policy, incident, late, now)):
         yield f"its shift has changed and nobody was told: {', '.join(map(policy.name_of, new))} on call"

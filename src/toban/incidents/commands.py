@@ -101,7 +101,7 @@ class IncidentCommands:
         def change(incident: Incident, now: datetime) -> Change:
             return lifecycle.acknowledged(policy, _open(incident), by or actor.name, now, comment)
 
-        return await self.change(number, change, actor, "acknowledged an incident", comment=comment)
+        return await self.change(number, change, (actor, by), "acknowledged an incident", comment=comment)
 
     async def unacknowledge(self, number: int, actor: Actor, by: str = "") -> Incident:
         """Take an acknowledgement back: people are called again."""
@@ -111,7 +111,7 @@ class IncidentCommands:
                 raise InvalidCommandError(f"incident {incident.id} is not acknowledged")
             return lifecycle.unacknowledged(incident, by or actor.name, now)
 
-        return await self.change(number, change, actor, "unacknowledged an incident")
+        return await self.change(number, change, (actor, by), "unacknowledged an incident")
 
     async def snooze(self, number: int, duration: timedelta, actor: Actor, comment: str = "", by: str = "") -> Incident:
         """Let nobody be called for a while; then the escalation begins again."""
@@ -123,7 +123,7 @@ class IncidentCommands:
             return lifecycle.acknowledged(policy, _open(incident), by or actor.name, now, comment, until=now + duration)
 
         facts = {"seconds": duration.total_seconds(), "comment": comment}
-        return await self.change(number, change, actor, "snoozed an incident", **facts)
+        return await self.change(number, change, (actor, by), "snoozed an incident", **facts)
 
     async def note(self, number: int, text: str, actor: Actor, by: str = "") -> Incident:
         """Add a note to the timeline; whoever writes one still works on the incident."""
@@ -133,7 +133,7 @@ class IncidentCommands:
             noted = Change(incident, now).with_fields().noted(EntryKind.NOTE, by or actor.name, text=text)
             return lifecycle.still_working(policy, noted)
 
-        return await self.change(number, change, actor, "added a note to an incident")
+        return await self.change(number, change, (actor, by), "added a note to an incident")
 
     async def assign(self, number: int, person: str, actor: Actor, by: str = "") -> Incident:
         """Assign an incident to a person; they are told."""
@@ -155,7 +155,7 @@ class IncidentCommands:
                 person=policy.name_of(person),
             )
 
-        return await self.change(number, change, actor, "assigned an incident", person=person)
+        return await self.change(number, change, (actor, by), "assigned an incident", person=person)
 
     async def escalate(self, number: int, actor: Actor, by: str = "") -> Incident:
         """Call everybody now."""
@@ -169,7 +169,7 @@ class IncidentCommands:
                 found = found.with_fields(escalation=replace(found.incident.escalation, step=last, number=1))
             return found
 
-        return await self.change(number, change, actor, "escalated an incident")
+        return await self.change(number, change, (actor, by), "escalated an incident")
 
     async def set_priority(self, number: int, priority: str, actor: Actor, by: str = "") -> Incident:
         """Change the priority of an open incident; raising it calls people again."""
@@ -181,7 +181,7 @@ class IncidentCommands:
         def change(incident: Incident, now: datetime) -> Change:
             return lifecycle.with_priority(Change(_open(incident), now), checked, by or actor.name)
 
-        return await self.change(number, change, actor, "changed the priority of an incident", priority=priority)
+        return await self.change(number, change, (actor, by), "changed the priority of an incident", priority=priority)
 
     async def resolve(self, number: int, actor: Actor, comment: str = "", by: str = "") -> Incident:
         """Resolve an incident, whatever its alerts do; one that fires on calls nobody until it fires anew."""
@@ -190,7 +190,7 @@ class IncidentCommands:
         def change(incident: Incident, now: datetime) -> Change:
             return lifecycle.resolved(policy, _open(incident), now, by or actor.name, comment)
 
-        return await self.change(number, change, actor, "resolved an incident", comment=comment)
+        return await self.change(number, change, (actor, by), "resolved an incident", comment=comment)
 
     async def reopen(self, number: int, actor: Actor, by: str = "") -> Incident:
         """Open a resolved incident again."""
@@ -202,7 +202,7 @@ class IncidentCommands:
                 raise InvalidCommandError(f"incident {incident.id} was merged into {incident.merged_into}")
             return lifecycle.reopened(incident, now, by or actor.name)
 
-        return await self.change(number, change, actor, "re-opened an incident")
+        return await self.change(number, change, (actor, by), "re-opened an incident")
 
     async def declare(self, title: str, priority: str, actor: Actor, text: str = "", by: str = "") -> Incident:
         """Declare an incident that no alert has seen; people are called as for any other."""
@@ -222,7 +222,7 @@ class IncidentCommands:
             if text:
                 change = change.noted(EntryKind.NOTE, by or actor.name, text=text)
             self._service.apply(connection, change)
-            facts = {"incident": change.incident.id, "title": title, "priority": priority}
+            facts = {"incident": change.incident.id, "title": title, "priority": priority, **_for(actor, by)}
             audit_log.record(connection, AuditEntry(now, actor, "declared an incident", facts))
             return change.incident
 
@@ -255,7 +255,7 @@ class IncidentCommands:
             repository.move_entries(connection, number, into)
             self._service.apply(connection, closed)
             self._service.apply(connection, change)
-            facts = {"incident": number, "into": into}
+            facts = {"incident": number, "into": into, **_for(actor, by)}
             audit_log.record(connection, AuditEntry(now, actor, "merged an incident", facts))
             return change.incident
 
@@ -289,7 +289,7 @@ class IncidentCommands:
             left = Change(source, now).with_fields(alerts=rest)
             self._service.apply(connection, left.noted(EntryKind.SPLIT, by or actor.name, into=next_id))
             self._service.apply(connection, change)
-            facts = {"incident": number, "into": next_id, "alert": alert}
+            facts = {"incident": number, "into": next_id, "alert": alert, **_for(actor, by)}
             audit_log.record(connection, AuditEntry(now, actor, "split an incident", facts))
             return change.incident
 
@@ -304,18 +304,25 @@ class IncidentCommands:
         def change(incident: Incident, now: datetime) -> Change:
             return Change(incident, now).with_fields(summary=text)
 
-        return await self.change(number, change, actor, "wrote the summary of an incident")
+        return await self.change(number, change, (actor, ""), "wrote the summary of an incident")
 
     async def change(
-        self, number: int, change: Callable[[Incident, datetime], Change], actor: Actor, action: str, **facts: Any
+        self,
+        number: int,
+        change: Callable[[Incident, datetime], Change],
+        who: tuple[Actor, str],
+        action: str,
+        **facts: Any,
     ) -> Incident:
-        """Change an incident; ``action`` and the facts are for the audit log."""
-        now = self._clock.now()
+        """Change an incident; ``who`` does, and for whom if that is another person. The rest is for the audit log."""
+        now, (actor, by) = self._clock.now(), who
 
         def work(connection: Connection) -> Incident:
             after = change(_found(connection, number), now)
             self._service.apply(connection, after)
-            audit_log.record(connection, AuditEntry(now, actor, action, {"incident": number, **facts}))
+            audit_log.record(
+                connection, AuditEntry(now, actor, action, {"incident": number, **facts, **_for(actor, by)})
+            )
             if action in ACTS:
                 act = Act("note", now, actor.name, alerts=tuple(after.incident.alerts))
                 event_log.append(connection, ACT_TOPIC, act.as_dict(), now)
@@ -325,6 +332,11 @@ class IncidentCommands:
         incident = await self._state.transaction(work)
         await self._service.decided()
         return incident
+
+
+def _for(actor: Actor, by: str) -> dict[str, str]:
+    """Return for whom somebody acts, if that is another person: a command on a machine acts for who is named there."""
+    return {"by": by} if by and by != actor.name else {}
 
 
 def _found(connection: Connection, number: int) -> Incident:

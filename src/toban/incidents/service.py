@@ -166,7 +166,8 @@ class IncidentService:
             book = IncidentBook(merged, self._book.waiting, max(saved.next_id, self._book.next_id))
         changes = _parsed(connection, events, TOPIC, AlertChange.from_dict)
         runs = _parsed(connection, events, RUNBOOK_TOPIC, RunbookEvent.from_dict)
-        result = self._with_runs(advance(policy, book, changes, self._ports.suppression(), now), runs, now)
+        result = advance(policy, book, changes, self._ports.suppression(), now)
+        result = self._with_runs(result, [*_earlier_runs(connection, book, result.book), *runs], now)
         entries = [
             *delivery_entries(result.book, _parsed(connection, events, DELIVERY_TOPIC, Delivery.from_dict)),
             *deploy_entries(result.book, _parsed(connection, events, DEPLOY_TOPIC, Deploy.from_dict)),
@@ -295,6 +296,16 @@ class IncidentService:
             return HealthStatus(True, "alerts open no incidents (incidents.enabled)", False)
         many = len(self._book.open)
         return HealthStatus(True, f"{many} open" if many else "no open incident")
+
+
+def _earlier_runs(connection: Connection, before: IncidentBook, after: IncidentBook) -> list[RunbookEvent]:
+    """Return what runbooks did for alerts while these had no incident: it belongs to the one that they have now."""
+    joined = {name: alert for name, alert in before.waiting.items() if after.of_alert(name)}
+    if not joined:
+        return []
+    since = min(alert.fired or alert.starts for alert in joined.values())
+    found = event_log.read_again(connection, CONSUMER, RUNBOOK_TOPIC, since)
+    return [it for it in _parsed(connection, found, RUNBOOK_TOPIC, RunbookEvent.from_dict) if it.alert in joined]
 
 
 def _matters(incident: Incident, resolved_since: datetime) -> bool:

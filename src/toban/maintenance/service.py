@@ -310,6 +310,11 @@ class MaintenanceService:
     def _changed(self) -> None:
         self.changes += 1
 
+    @property
+    def acting(self) -> list[str]:
+        """The tasks that run now and change something."""
+        return [it.run.task for it in self._executions.values() if not it.run.is_dry]
+
     def health(self) -> HealthStatus:
         """Return whether tasks can run."""
         if error := self._failure.error:

@@ -99,6 +99,14 @@ def read(connection: Connection, consumer: str, limit: int = 100) -> list[Logged
     return [LoggedEvent(row.position, row.at, row.topic, row.body) for row in rows]
 
 
+def read_again(connection: Connection, consumer: str, topic: str, since: datetime) -> list[LoggedEvent]:
+    """Return the events of a topic since a time that a consumer is done with, oldest first, as far as they are kept."""
+    done = select(OFFSETS.c.position).where(OFFSETS.c.consumer == consumer).scalar_subquery()
+    wanted = (EVENTS.c.position <= done) & (EVENTS.c.topic == topic) & (EVENTS.c.at >= since)
+    rows = connection.execute(select(EVENTS).where(wanted).order_by(EVENTS.c.position))
+    return [LoggedEvent(row.position, row.at, row.topic, row.body) for row in rows]
+
+
 def commit(connection: Connection, consumer: str, position: int) -> None:
     """Record that a consumer is done with everything up to a position."""
     connection.execute(update(OFFSETS).where(OFFSETS.c.consumer == consumer).values(position=position))

@@ -11,9 +11,11 @@ from tests.incident_timeline import Shifts, policy
 from tests.rule_evaluation import START, load_series
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError
+from toban.core.runbook_events import TOPIC as RUNBOOK_TOPIC
+from toban.core.runbook_events import RunbookEvent
 from toban.incidents import repository
 from toban.incidents.incident import EntryKind, IncidentState
-from toban.state import audit_log, outbox
+from toban.state import audit_log, event_log, outbox
 
 ANN = Actor("ann", "session")
 TEAM = {"people": {"ann": {"channels": ["phone"]}, "ben": {"channels": ["mail"]}}}
@@ -47,9 +49,9 @@ async def life(tmp_path, receivers):
     await found.close()
 
 
-def process(folder, clock, series=DOWN_AT_4):
+def process(folder, clock, series=DOWN_AT_4, **incidents):
     folder.mkdir(exist_ok=True)
-    on_call = policy(TEAM, duty=Shifts(("0:00", ("ann",))), channels=dict.fromkeys(CHANNELS, False))
+    on_call = policy(TEAM, incidents, duty=Shifts(("0:00", ("ann",))), channels=dict.fromkeys(CHANNELS, False))
     return AlertingProcess(RULE, load_series(series), folder, clock, CHANNELS, on_call)
 
 
@@ -100,7 +102,7 @@ async def test_the_timeline_has_calls_receipts_and_answers_and_the_audit_log_who
     await life.until(at(400))
     await life.commands.acknowledge(1, ANN, "on it")
     await life.until(at(460))
-    await life.commands.note(1, "restarted it", ANN)
+    await life.commands.note(1, "restarted it", ANN, by="ben")
     await life.until(at(1000))
     details = await life.commands.details(1)
     found = [it.kind for it in details.timeline]
@@ -109,6 +111,7 @@ async def test_the_timeline_has_calls_receipts_and_answers_and_the_audit_log_who
         assert kind in found
     rows = await life.state.transaction(lambda connection: audit_log.recent(connection, 20, actor="ann"))
     assert [row.action for row in rows] == ["added a note to an incident", "acknowledged an incident"]
+    assert [row.facts.get("by") for row in rows] == ["ben", None]  # for whom, where that is somebody else
 
 
 async def test_a_restart_between_any_two_steps_changes_nothing(tmp_path, receivers):
@@ -172,6 +175,23 @@ async def test_people_are_called_while_state_is_unavailable(life, monkeypatch):
     assert life.incidents.health().ok
     assert [it.id for it in life.incidents.book.incidents.values()] == [1]
     assert len([it for it in kinds("phone") if it == "firing"]) == 1
+
+
+async def test_what_a_runbook_asks_before_an_alert_has_an_incident_is_asked_when_it_has_one(tmp_path, receivers):
+    life = process(tmp_path, FakeClock(), delay="1m")
+    await life.until(at(320))
+    [fingerprint] = life.incidents.book.waiting
+    event = RunbookEvent(1, "fix", "asked", "restart it", fingerprint, life.clock.now(), approval="0123456789abcdef")
+    await life.state.transaction(
+        lambda connection: event_log.append(connection, RUNBOOK_TOPIC, event.as_dict(), event.at)
+    )
+    await life.incidents.decide()
+    assert not life.incidents.book.incidents
+    await life.until(at(400))
+    assert sorted(kinds("phone")) == ["firing", "notice"]
+    found = [it.kind for it in (await life.commands.details(1)).timeline]
+    assert found.count(EntryKind.RUNBOOK) == 1
+    await life.close()
 
 
 async def test_commands_reject_what_makes_no_sense(life):

@@ -56,6 +56,17 @@ async def test_a_task_runs_at_its_time_and_says_what_it_did(process: Process):
     assert len(await process.runs()) == 1
 
 
+async def test_what_acts_is_known_to_runbooks_and_a_dry_run_does_not(process: Process):
+    seen = []
+    Sweep.before = lambda room: seen.append(process.service.acting)
+    await process.commands.start("sweep", PERSON, dry=True)
+    await process.service.settled()
+    await process.at(3)
+    assert seen == [["sweep"]] * len(seen)
+    assert seen
+    assert process.service.acting == []
+
+
 async def test_a_dry_run_changes_nothing(tmp_path: Path, clock: FakeClock):
     process = Process(tmp_path, clock, Sweep(mode=Mode.DRY))
     await process.at(3)

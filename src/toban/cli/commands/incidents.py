@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import click
 
-from toban.cli.client import current_user, data_option, get, json_option, post
-from toban.cli.formatting import echo, zone_time
+from toban.cli.client import current_user, data_option, get, json_flag, json_option, post
+from toban.cli.formatting import echo, printed_as_json, zone_time
 from toban.cli.incident_text import incident_list, incident_text
 
 
@@ -62,6 +62,8 @@ def report(data: Path | None, number: int, language: str, as_html: bool) -> None
 
 def _act(path: str, data: Path | None, number: int, said: str, **fields: Any) -> None:
     it = post(f"/api/incidents/{path}", data, id=number, by=current_user(), **fields)
+    if printed_as_json(it):
+        return
     until = zone_time(it["answer"]["until"], it["timezone"]) if it["answer"] else ""
     echo(f"#{it['id']} {said.format(**it, until=until)}")
 
@@ -70,6 +72,7 @@ def _act(path: str, data: Path | None, number: int, said: str, **fields: Any) ->
 @click.argument("number", metavar="ID", type=int)
 @click.option("--comment", default="", help="What you do about it.")
 @click.option("--undo", is_flag=True, help="Take the acknowledgement back: people are called again.")
+@json_flag
 @data_option
 def acknowledge(data: Path | None, number: int, comment: str, undo: bool) -> None:
     """Acknowledge an incident: nobody else is called."""
@@ -82,6 +85,7 @@ def acknowledge(data: Path | None, number: int, comment: str, undo: bool) -> Non
 @command.command("note")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("text")
+@json_flag
 @data_option
 def note(data: Path | None, number: int, text: str) -> None:
     """Add a note to the timeline."""
@@ -92,6 +96,7 @@ def note(data: Path | None, number: int, text: str) -> None:
 @click.argument("number", metavar="ID", type=int)
 @click.option("--for", "duration", default="30m", show_default=True, help="How long: 15m, 2h.")
 @click.option("--comment", default="", help="Why.")
+@json_flag
 @data_option
 def snooze(data: Path | None, number: int, duration: str, comment: str) -> None:
     """Let nobody be called for a while."""
@@ -101,6 +106,7 @@ def snooze(data: Path | None, number: int, duration: str, comment: str) -> None:
 @command.command("assign")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("person")
+@json_flag
 @data_option
 def assign(data: Path | None, number: int, person: str) -> None:
     """Assign an incident to PERSON."""
@@ -109,6 +115,7 @@ def assign(data: Path | None, number: int, person: str) -> None:
 
 @command.command("escalate")
 @click.argument("number", metavar="ID", type=int)
+@json_flag
 @data_option
 def escalate(data: Path | None, number: int) -> None:
     """Call everybody now."""
@@ -118,6 +125,7 @@ def escalate(data: Path | None, number: int) -> None:
 @command.command("priority")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("priority", type=click.Choice(["P1", "P2", "P3", "P4"]))
+@json_flag
 @data_option
 def set_priority(data: Path | None, number: int, priority: str) -> None:
     """Change the priority; raising it calls people again."""
@@ -127,6 +135,7 @@ def set_priority(data: Path | None, number: int, priority: str) -> None:
 @command.command("resolve")
 @click.argument("number", metavar="ID", type=int)
 @click.option("--comment", default="", help="What ended it.")
+@json_flag
 @data_option
 def resolve(data: Path | None, number: int, comment: str) -> None:
     """Resolve an incident, whatever its alerts do."""
@@ -135,6 +144,7 @@ def resolve(data: Path | None, number: int, comment: str) -> None:
 
 @command.command("reopen")
 @click.argument("number", metavar="ID", type=int)
+@json_flag
 @data_option
 def reopen(data: Path | None, number: int) -> None:
     """Open a resolved incident again."""
@@ -144,6 +154,7 @@ def reopen(data: Path | None, number: int) -> None:
 @command.command("merge")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("into", type=int)
+@json_flag
 @data_option
 def merge(data: Path | None, number: int, into: int) -> None:
     """Merge an incident INTO another one."""
@@ -153,6 +164,7 @@ def merge(data: Path | None, number: int, into: int) -> None:
 @command.command("split")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("alert")
+@json_flag
 @data_option
 def split(data: Path | None, number: int, alert: str) -> None:
     """Take ALERT (a name or fingerprint) out of an incident, into a new one."""
@@ -163,21 +175,24 @@ def split(data: Path | None, number: int, alert: str) -> None:
 @click.argument("title")
 @click.option("--priority", type=click.Choice(["P1", "P2", "P3", "P4"]), default="P2", show_default=True)
 @click.option("--text", default="", help="What is known.")
+@json_flag
 @data_option
 def declare(data: Path | None, title: str, priority: str, text: str) -> None:
     """Declare an incident that no alert has seen; people are called as for any other."""
     it = post("/api/incidents/declare", data, title=title, priority=priority, text=text, by=current_user())
-    echo(f"#{it['id']} is declared")
+    if not printed_as_json(it):
+        echo(f"#{it['id']} is declared")
 
 
 @command.command("summary")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("text")
+@json_flag
 @data_option
 def summary(data: Path | None, number: int, text: str) -> None:
     """Write what happened, for the report."""
-    post("/api/incidents/summary", data, id=number, text=text)
-    echo(f"#{number} has a summary")
+    if not printed_as_json(post("/api/incidents/summary", data, id=number, text=text)):
+        echo(f"#{number} has a summary")
 
 
 @command.command("action")
@@ -188,6 +203,7 @@ def summary(data: Path | None, number: int, text: str) -> None:
 @click.option("--done", type=int, help="Tick the action item with this number.")
 @click.option("--undone", type=int, help="Take its tick back.")
 @click.option("--delete", type=int, help="Delete it.")
+@json_flag
 @data_option
 def action(data: Path | None, number: int, text: str | None, owner: str | None, **items: int | None) -> None:
     """Add an action item; or change, tick, untick or delete one."""

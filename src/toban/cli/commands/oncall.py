@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import echo, fit_columns
+from toban.cli.client import data_option, get, json_flag, json_option, post
+from toban.cli.formatting import echo, fit_columns, printed_as_json
 
 MOST_GAPS: Final = 5
 
@@ -98,11 +98,13 @@ comment_option = click.option("--comment", default="", help="Why.")
 @from_option
 @to_option
 @comment_option
+@json_flag
 @data_option
 def cover(data: Path | None, person: str, by: str, starts: str, ends: str, comment: str) -> None:
     """Let OTHER be on call where PERSON is."""
     it = post("/api/oncall/cover", data, person=person, by=by, starts=starts, ends=ends, comment=comment)
-    echo(f"#{it['id']} {by} is on call in place of {person}")
+    if not printed_as_json(it):
+        echo(f"#{it['id']} {by} is on call in place of {person}")
 
 
 @command.command("swap")
@@ -110,21 +112,25 @@ def cover(data: Path | None, person: str, by: str, starts: str, ends: str, comme
 @from_option
 @to_option
 @comment_option
+@json_flag
 @data_option
 def swap(data: Path | None, person: str, starts: str, ends: str, comment: str) -> None:
     """Offer shifts of PERSON, who stays on call until somebody takes them."""
     it = post("/api/oncall/swap", data, person=person, starts=starts, ends=ends, comment=comment)
-    echo(f"#{it['id']} is offered: toban oncall take {it['id']} --by PERSON")
+    if not printed_as_json(it):
+        echo(f"#{it['id']} is offered: toban oncall take {it['id']} --by PERSON")
 
 
 @command.command("take")
 @click.argument("number", metavar="ID", type=int)
 @click.option("--by", required=True, metavar="PERSON", help="Who takes it.")
+@json_flag
 @data_option
 def take(data: Path | None, number: int, by: str) -> None:
     """Take shifts that somebody offered."""
     it = post("/api/oncall/take", data, id=number, by=by)
-    echo(f"#{number} {by} is on call in place of {it['instead_of']}")
+    if not printed_as_json(it):
+        echo(f"#{number} {by} is on call in place of {it['instead_of']}")
 
 
 @command.command("override")
@@ -132,11 +138,13 @@ def take(data: Path | None, number: int, by: str) -> None:
 @from_option
 @to_option
 @comment_option
+@json_flag
 @data_option
 def override(data: Path | None, person: str, starts: str, ends: str, comment: str) -> None:
     """Let PERSON alone be on call, whatever the layers say."""
     it = post("/api/oncall/override", data, person=person, starts=starts, ends=ends, comment=comment)
-    echo(f"#{it['id']} {person} alone is on call")
+    if not printed_as_json(it):
+        echo(f"#{it['id']} {person} alone is on call")
 
 
 @command.command("cancel")

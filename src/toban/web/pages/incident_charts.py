@@ -39,9 +39,14 @@ class OrdersChart:
     width: float
 
     @property
+    def length(self) -> timedelta:
+        """How long an interval is."""
+        return self.intervals[1].starts - self.intervals[0].starts
+
+    @property
     def end(self) -> datetime:
         """When the last interval ends."""
-        return self.intervals[-1].starts + (self.intervals[1].starts - self.intervals[0].starts)
+        return self.intervals[-1].starts + self.length
 
     @property
     def has_usual(self) -> bool:
