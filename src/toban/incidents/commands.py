@@ -16,14 +16,7 @@ from toban.core.input_limits import repair_surrogates
 from toban.core.notification import NotificationKind
 from toban.core.ports import Clock
 from toban.incidents import lifecycle, repository
-from toban.incidents.incident import (
-    EntryKind,
-    Incident,
-    IncidentState,
-    TimelineEntry,
-    checked_priority,
-    most_urgent,
-)
+from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry, checked_priority, most_urgent
 from toban.incidents.incident_messages import summaries_of
 from toban.incidents.lifecycle import Change
 from toban.incidents.service import IncidentService

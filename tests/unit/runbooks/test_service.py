@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -60,6 +61,51 @@ async def test_a_flapping_alert_for_an_hour_leads_to_the_acts_of_its_cooldown(st
         life.resolves()
         await life.passes(0.5, step=30)
     assert 1 <= len(MACHINE.acts) <= 4  # two hours, a cooldown of half an hour
+
+
+async def test_an_alert_that_flaps_a_hundred_times_in_ten_minutes_leads_to_one_act(start):
+    life = start(runbook(dwell="1s", attempts=10))
+    for _ in range(100):
+        life.fires()
+        await life.passes(0.05, step=3)
+        life.resolves()
+        await life.passes(0.05, step=3)
+    assert len(MACHINE.acts) == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_jumps_an_hour_leads_to_no_second_act_before_its_time(start, hours):
+    life = start(runbook(dwell="1s", attempts=10, cooldown="2h"))
+    life.fires()
+    await life.passes(1)
+    assert len(MACHINE.acts) == 1
+    life.resolves()
+    life.clock.set(life.clock.now() + timedelta(hours=hours))
+    life.fires()
+    await life.passes(50, step=30)
+    assert len(MACHINE.acts) == 1
+    life = start(runbook(dwell="1s", attempts=10, cooldown="2h"))  # a restart knows no more than the stored time
+    life.fires()
+    await life.passes(5, step=30)
+    assert len(MACHINE.acts) == 1
+
+
+async def test_what_was_decided_on_is_void_after_a_minute_whatever_the_time_of_day_does(start, monkeypatch):
+    life = start(runbook(dwell="1s"))
+    plan = Restart.plan
+
+    async def slowly(action, context, tools):
+        found = await plan(action, context, tools)
+        life.clock.advance(61)
+        life.clock.set(life.clock.now() - timedelta(seconds=61))
+        return found
+
+    monkeypatch.setattr(Restart, "plan", slowly)
+    life.fires()
+    await life.passes(0.5)
+    assert MACHINE.acts == []
+    run = await life.commands.run(1)
+    assert (run.state, run.text) == (RunState.VOID, "what it was decided on is older than a minute")
 
 
 async def test_an_api_that_says_yes_and_does_nothing_is_a_failure_and_not_repeated(start):
