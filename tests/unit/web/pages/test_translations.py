@@ -102,8 +102,9 @@ def arms(node):
 
 def said_in_calls(folder, names, place):
     """Yield the texts with which functions of these names are called, by the modules of a folder."""
-    for file in sorted((Path(toban.__file__).parent / folder).rglob("*.py")):
-        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    sources = [it.read_text(encoding="utf-8") for it in (Path(toban.__file__).parent / folder).rglob("*.py")]
+    for source in [it for it in sources if any(f"{name}(" in it for name in names)]:
+        for call in ast.walk(ast.parse(source)):
             name = getattr(call.func, "id", getattr(call.func, "attr", "")) if isinstance(call, ast.Call) else ""
             if name in names and len(call.args) > place:
                 yield from arms(call.args[place])
