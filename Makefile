@@ -14,7 +14,7 @@ WORKERS ?= 4
 
 # What only Debian brings: programs that the tests speak to. Installing them starts none (RUNLEVEL=1).
 DEBIAN := chromium fonts-noto-cjk prometheus prometheus-alertmanager victoria-metrics redis-server pgbouncer age \
-          logrotate nats-server nginx-light systemd
+          logrotate nats-server nginx-light syslog-ng-core syslog-ng-mod-http systemd
 
 .PHONY: help setup up demo wheel test check lint floors bench soak reference lock debian
 

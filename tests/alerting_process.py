@@ -151,7 +151,7 @@ class AlertingProcess:
 
     def _suppression(self) -> Suppression:
         run = self.notification.last_run
-        return Suppression(run.inhibited_by, frozenset((*run.silenced_by, *run.muted_by)))
+        return Suppression(run.inhibited_by, run.lingering, frozenset((*run.silenced_by, *run.muted_by)))
 
     async def reload(self, channels: Sequence[str], **settings: Any) -> None:
         """Reload other channels and settings of `notify`."""

@@ -146,25 +146,38 @@ class FakeFly(FakeService):
             case ["apps", app, "volumes"] if app in self.machines:
                 return Reply.json(self.volumes[app])
             case ["apps", app, "machines", id, "lease"] if any(it["id"] == id for it in self.machines.get(app, ())):
-                lease = self.leases.get(id)
+                lease = self._lease(id)
                 fields = {"status": "success", "data": lease} if lease else {"error": "no lease"}
                 return Reply.json(fields, 200 if lease else 404)
         return Reply.json({"error": "not found"}, 404)
+
+    def _lease(self, machine: str) -> dict[str, Any] | None:
+        """Return the lease of a machine; one that has expired is gone."""
+        lease = self.leases.get(machine)
+        if lease and lease["expires_at"] <= self.clock.now().timestamp():
+            del self.leases[machine]
+            return None
+        return lease
 
     def _act(self, received: ReceivedRequest, path: list[str]) -> Reply:
         """Do something with a machine, as whoever holds its lease."""
         found = next((it for of in self.machines.values() for it in of if it["id"] in path), None)
         if found is None or len(path) < 5:
             return Reply.json({"error": "not found"}, 404)
-        name, held, nonce = found["id"], self.leases.get(found["id"]), received.headers.get("fly-machine-lease-nonce")
+        name, held, nonce = found["id"], self._lease(found["id"]), received.headers.get("fly-machine-lease-nonce")
         if held and held["nonce"] != nonce:
             return Reply.json({"error": f"lease currently held by {held['owner']}"}, 409)
         match received.method, path[4]:
             case "POST", "lease":
                 expires = int(self.clock.now().timestamp()) + received.json["ttl"]
-                self.leases[name] = {"nonce": f"n{len(self.requests)}", "expires_at": expires, "owner": "toban@shop"}
+                # A lease that is renewed keeps its nonce, and what it says.
+                known = held or {"nonce": f"n{len(self.requests)}", "owner": "toban@shop"}
+                said = received.json.get("description", known.get("description", ""))
+                self.leases[name] = {**known, "description": said, "expires_at": expires}
                 return Reply.json({"status": "success", "data": self.leases[name]}, 201)
             case "DELETE", "lease":
+                if not held:
+                    return Reply.json({"error": "no lease"}, 404)
                 del self.leases[name]
                 return Reply.json({"ok": True})
             case "POST", "restart":

@@ -137,9 +137,7 @@ class FakeService:
         start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
         method, path, _ = start.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        request = ReceivedRequest(
-            method, path, headers, await reader.readexactly(int(headers.get("content-length", 0)))
-        )
+        request = ReceivedRequest(method, path, headers, await _body(reader, headers))
         self.requests.append(request)
         fault = self._faults.popleft() if self._faults else None
         if fault is None or fault.done:
@@ -159,3 +157,14 @@ class FakeService:
         writer.write(whole[: -max(len(reply.body) // 2, 1)] if fault is half else whole)
         await writer.drain()
         return fault is not half
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", 0)))
+    chunks = []
+    while size := int(await reader.readline(), 16):
+        chunks.append(await reader.readexactly(size))
+        await reader.readline()
+    await reader.readline()
+    return b"".join(chunks)

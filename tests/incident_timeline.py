@@ -77,6 +77,7 @@ class Night:
         self.messages: list[Notification] = []
         self.entries: list[TimelineEntry] = []
         self.withdrawn: list[int] = []
+        self.annotations: dict[str, str] = {}
         self._restarts = restarts
         self._wake: datetime | None = None
 
@@ -136,7 +137,7 @@ class Night:
         return f"{days}d {text}" if days else text
 
     def _alert(self, name: str, labels: Mapping[str, str]) -> Alert:
-        text = {"summary": name.replace("_", " ").capitalize()}
+        text = {"summary": name.replace("_", " ").capitalize(), **self.annotations}
         return Alert(Labels({"alertname": name, **labels}), text, AlertStatus.FIRING, self.now)
 
     def _known(self, alert: Alert) -> Alert:

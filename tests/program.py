@@ -27,9 +27,9 @@ PATIENCE = 60
 T = TypeVar("T")
 
 
-def eventually(function: Callable[[], T], condition: Callable[[T], object] = bool) -> T:
+def eventually(function: Callable[[], T], condition: Callable[[T], object] = bool, *, patience: float = PATIENCE) -> T:
     """Call a function until its result meets a condition; return the result. Network and parse errors are retried."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         try:
             result = function()

@@ -51,6 +51,8 @@ class Machine:
     acts: list[str] = field(default_factory=list)
     outcome: Callable[[], str] = lambda: "restarted"
     found: str | None = None
+    names: tuple[str, ...] = ("m1", "m2", "m3")
+    """What is restarted one by one."""
 
 
 MACHINE = Machine()
@@ -76,11 +78,24 @@ class Restart(Action):
         return MACHINE.found
 
 
+class RestartEach(Restart):
+    """Restart the machines of the test, one by one."""
+
+    kind: Literal["restart_each"] = "restart_each"  # type: ignore[assignment]  # another kind
+
+    async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
+        rest = MACHINE.names[len(MACHINE.acts) :]
+        return Plan(f"restart {rest[0]}", targets=rest[:1], goes_on=len(rest) > 1) if rest else Plan("", needed=False)
+
+
 class Queries:
-    """Answers every query with nothing, or with an error."""
+    """Answers every query with what is set for it; what is not expected is an error."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, bool] = {}
 
     async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
-        raise AssertionError(query)
+        return QueryResult("vector", [1] if self.results[query] else [])  # type: ignore[list-item]  # only whether there is one
 
 
 class MemoryState(State):
@@ -120,8 +135,9 @@ class Process:
         self.state = state or State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
         self.service = RunbookService(folder, self.state, clock, MetricRegistry())
         self.commands = RunbookCommands(self.service, self.state, clock)
+        self.queries = Queries()
         tools = ActionTools(
-            httpx2.AsyncClient(), clock, ShopConnections(), Queries(), self.is_firing, self._nothing, self._nothing
+            httpx2.AsyncClient(), clock, ShopConnections(), self.queries, self.is_firing, self._nothing, self._nothing
         )
         self.service.configure(
             RunbookPorts(

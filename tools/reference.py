@@ -11,6 +11,9 @@ from toban.core.config_types import SIZES, Address, Duration, Size
 from toban.core.plugins import PluginRegistry
 from toban.core.samples import MetricFamily
 from toban.instruments.metric_sources import COVERAGE, MetricSource
+from toban.runbooks.action import ACTIONS
+from toban.runbooks.runbook import Runbook, TextStep
+from toban.runbooks.settings import shipped_runbooks
 from toban.settings import Settings, plugin_registries
 from toban.web.pages.i18n import texts
 
@@ -94,6 +97,37 @@ def settings() -> str:
         lines += ["", f"## {name}", "", f"{_one_line(top[name]['description'])} Each has a `kind`, and:", ""]
         lines += _plugins(registry)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def runbooks() -> str:
+    """Return the page of runbooks: their files, the actions of their steps, and those that toban ships."""
+    schema = Runbook.model_json_schema()
+    properties = {name: field for name, field in schema["properties"].items() if name != "steps"}
+    lines = [
+        "# Runbooks",
+        "",
+        "The file of a runbook has these settings, and `steps`: `text: …` for people (`text_ja` in Japanese), or an",
+        "action with its parameters. [Let toban act](../incidents.md#let-toban-act) shows one.",
+        "",
+        *_table(_rows(properties, set(schema["required"]), schema["$defs"])),
+        "",
+        "## Actions",
+        "",
+        "Each has:",
+        "",
+        *_plugins(ACTIONS),
+        "",
+        "## Shipped runbooks",
+        "",
+        "They ask before they act, until `runbooks.modes` says otherwise.",
+        "",
+        "| name | for | steps |",
+        "|---|---|---|",
+    ]
+    for it in shipped_runbooks():
+        steps = ", ".join("a step for people" if isinstance(step, TextStep) else f"`{step.kind}`" for step in it.steps)
+        lines.append(f"| `{it.name}`: {it.title} | `{_one_line(' '.join(it.when))}` | {steps} |")
+    return "\n".join(lines) + "\n"
 
 
 def _plugins(registry: PluginRegistry[Any]) -> Iterator[str]:
@@ -232,6 +266,7 @@ def main() -> None:
     (FOLDER / "metrics.md").write_text(metrics(), encoding="utf-8")
     (FOLDER / "sources.md").write_text(sources(), encoding="utf-8")
     (FOLDER / "settings.md").write_text(settings(), encoding="utf-8")
+    (FOLDER / "runbooks.md").write_text(runbooks(), encoding="utf-8")
 
 
 if __name__ == "__main__":

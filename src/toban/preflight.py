@@ -68,6 +68,17 @@ def unproven(settings: Settings) -> str:
     return f"No channel can tell whether a notification arrived ({', '.join(channels)}): add one of another kind."
 
 
+def unreachable_hooks(settings: Settings) -> list[str]:
+    """Say for which channels the address is not set at which their services reach toban with what people answer."""
+    hooks = {} if settings.notify.address else {name: it.answer_hook for name, it in settings.channels.items()}
+    return [
+        f"{name}: answers come to {hook} at notify.address, and that is not set: set it to the URL at which the "
+        "internet reaches toban, like https://toban.example.com"
+        for name, hook in hooks.items()
+        if hook
+    ]
+
+
 async def send_test(settings: Settings, name: str) -> ConnectionCheck:
     """Send a test message through a channel; return what came of it."""
     channel, clock, notify = settings.channels[name], SystemClock(), settings.notify

@@ -75,7 +75,7 @@ def incident_ports(
 
     def suppression() -> Suppression:
         run = notifications.last_run
-        return Suppression(run.inhibited_by, frozenset((*run.silenced_by, *run.muted_by)), component)
+        return Suppression(run.inhibited_by, run.lingering, frozenset((*run.silenced_by, *run.muted_by)), component)
 
     return IncidentPorts(policy, suppression, AcknowledgeCommands(alerts, clock))
 

@@ -77,13 +77,17 @@ def test_the_page_of_an_incident_shows_its_charts_in_each_language_and_theme(bro
     page = visitor.open(f"/incidents/{shop.number}")
     assert page.viewport_size == (PHONE if phone else DESK)
     page.locator("svg.day .during").wait_for()
+    title = "ストアフロントが遅い" if language == "ja" else "The storefront is slow"
+    assert page.locator("h1").inner_text() == title
+    assert title in page.locator("li.alert_fired").inner_text()
     assert page.locator("svg.day .band").count() == 1
     assert page.locator(".threshold .limit").count() == 1
     assert page.locator('.threshold a[href^="/explore?"]').count() == 1
     assert "花" in page.locator("li", has_text="Ask the CDN").last.inner_text()
     page.locator("#orders-table summary").click()
     assert page.locator("#orders-table tbody tr").count() > 3
-    assert Axe().run(page, options=RULES).violations_count == 0
+    found = Axe().run(page, options=RULES)
+    assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert visitor.complaints == []
     visitor.picture(f"incident-{language}-{'dark' if dark else 'light'}-{'phone' if phone else 'desk'}")
@@ -125,3 +129,32 @@ def test_the_report_is_saved_as_html_and_printed_by_the_command(browser, shop):
     printed = shop.run("incidents", "report", str(shop.number), "--html")
     assert printed.stdout.startswith("<!DOCTYPE html>")
     assert "Ask the CDN" in shop.json("/api/incidents/report", id=str(shop.number))["html"]
+
+
+def test_an_action_item_is_changed_unticked_and_deleted_on_the_page_and_by_the_command(browser, shop):
+    number = str(shop.number)
+    assert shop.run("incidents", "action", number, "Add an indx").stdout == f"#{number} has 2 open action items\n"
+    assert shop.run("incidents", "action", number, "--done", "2").returncode == 0
+    visitor = Visitor(browser, shop.url, language="ja", phone=True)
+    page = visitor.open(f"/incidents/{number}")
+    page.on("dialog", lambda it: it.accept())
+    page.get_by_role("button", name="未完了に戻す: Add an indx").click()
+    page.get_by_role("button", name="完了: Add an indx").wait_for()
+    page.locator("#action-item-2 summary").click()
+    page.locator("#action-item-2").get_by_label("やること").fill("Add an index")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    visitor.picture("incident-action-item-ja-phone")
+    page.locator("#action-item-2").get_by_label("担当者").fill("hana")
+    page.locator("#action-item-2").get_by_role("button", name="保存").click()
+    page.locator("li", has_text="担当者を 花 に変更: Add an index").wait_for()
+    undone = shop.run("incidents", "action", number, "--edit", "2", "--owner", "")
+    assert undone.stdout == f"#{number} has 2 open action items\n", undone.stderr
+    assert shop.run("incidents", "action", number, "--edit", "2", "--delete", "2").returncode == 2
+    page.locator("li", has_text="担当者を解除: Add an index").wait_for()
+    page.locator("#action-item-2 summary").click()
+    page.get_by_role("button", name="削除: Add an index").click()
+    page.locator("li", has_text="がアクションアイテムを削除: Add an index").wait_for()
+    assert page.locator("#action-item-2").count() == 0
+    assert visitor.complaints == []
+    visitor.context.close()
+    assert [it["number"] for it in shop.json("/api/incidents/details", id=number)["action_items"]] == [1]

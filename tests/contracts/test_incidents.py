@@ -18,7 +18,7 @@ NOW = datetime(2026, 3, 4, 2, 14, tzinfo=UTC)
 def incident(number: int):
     found = lifecycle.opened(number, "The database is down", "P1", NOW, NOW, "ann").incident
     impact = Impact("JPY", 120_000.5, 80_000, 160_000, 4_000, 12, NOW)
-    items = (ActionItem("Add an index", "jonas"), ActionItem("Raise the limit", "", NOW))
+    items = (ActionItem(1, "Add an index", "jonas"), ActionItem(4, "Raise the limit", "", NOW))
     subject = alert()
     return replace(found, alerts={subject.fingerprint: subject}, impact=impact, action_items=items)
 
@@ -70,7 +70,7 @@ async def test_a_timeline_is_in_order_and_moves_with_its_alerts(state):
 
 async def test_runs_and_the_switch_are_read_as_they_were_written(state):
     plan = Plan("restart m1", "v1", ("m1",), {"a": [1]}, needs_approval=True)
-    record = StepRecord(0, "fly_restart", plan, True, NOW, NOW, ok=True, text="restarted", by="ann")
+    record = StepRecord(0, "run-1.0", "fly_restart", plan, True, NOW, NOW, ok=True, text="restarted", by="ann")
     new = Run(0, "fix", "v", alert(), "ask", RunState.ASKED, NOW, "ann", 1, (record,), plan, NOW, "ben")
 
     def work(connection):

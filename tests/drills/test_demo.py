@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,14 +23,28 @@ from tests import servers
 from tests.program import PATIENCE, TOBAN, eventually, run
 from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, run_vendure
 from toban.cli.commands.demo import Progress
-from toban.demo import fly_log_server, message_inbox, storefront
+from toban.core.alerts import Alert, AlertStatus
+from toban.core.clock import SystemClock
+from toban.core.errors import ActionError
+from toban.core.labels import Labels
+from toban.core.query_result import QueryResult
+from toban.demo import fly_log_server, fly_machines_server, message_inbox, storefront
 from toban.demo.customers import ADD, CustomerTraffic, RequestFailedError, Visitor, open_shop, run_visits
 from toban.demo.faults import FAULTS, FaultTarget
+from toban.demo.fly_log_server import TOKEN
+from toban.demo.fly_machines_server import machine_id
 from toban.demo.ground_truth import GroundTruth
-from toban.demo.run import demo_config, traffic_summary
+from toban.demo.recovery import RECOVERABLE
+from toban.demo.run import StandIns, demo_config, traffic_summary
 from toban.demo.storefront import Storefront
 from toban.demo.traffic_model import NOBODY_CAN_PAY, plan_visits
+from toban.runbooks.action import ActionContext, ActionTools, Plan
+from toban.runbooks.actions.fly_restart import FlyRestart
+from toban.runbooks.actions.fly_start import FlyStart
+from toban.runbooks.runbook import Mode
 from toban.settings import build_settings
+from toban.shop.connections import ShopConnections
+from toban.shop.settings import ShopSettings
 
 pytestmark = SLOW
 
@@ -228,9 +244,97 @@ def test_the_configuration_of_the_demo_is_valid(shop, page):
     """
     import yaml
 
-    with message_inbox.open_inbox() as letters, fly_log_server.open_stream() as stream:
-        settled = build_settings(yaml.safe_load(demo_config(shop, page, letters, stream, "ja")), {}, "the demo's")
+    with (
+        message_inbox.open_inbox() as letters,
+        fly_log_server.open_stream() as stream,
+        fly_machines_server.open_machines() as fly,
+    ):
+        text = demo_config(shop, StandIns(page, letters, stream, fly), "ja", {"start_worker": "auto"})
+        settled = build_settings(yaml.safe_load(text), {}, "the demo's")
     assert str(settled.shop.shop_api) == shop.shop_api
+    assert settled.runbooks.modes == {"start_worker": Mode.AUTO}
+
+
+async def test_runbooks_start_and_restart_the_processes_of_the_shop_as_machines(shop, page, tmp_path):
+    """
+    By the stand-in of Fly's Machines API; who has no token, or not the lease, is refused.
+    """
+    lines: list[str] = []
+    shop_settings = {"fly_admin_token": TOKEN, "fly_apps": ["vendure-worker", "redis"]}
+    began = datetime.now(UTC)
+    alert = Alert(Labels(alertname="worker_down"), {}, AlertStatus.FIRING, began, began)
+    context = ActionContext(alert, 1, "run-1.0", began)
+    with fly_machines_server.open_machines() as fly:
+        async with (
+            fly.served(shop, lines.append),
+            open_shop(shop.shop_api) as shop_client,
+            httpx2.AsyncClient(base_url=fly.url) as http,
+        ):
+            settings = ShopSettings.model_validate({**shop_settings, "fly_api": fly.url})
+            tools = ActionTools(
+                http, BriefClock(), ShopConnections(settings=settings), NoResults(), lambda _: True, *[nothing] * 2
+            )
+            scene = FaultTarget(shop, CustomerTraffic(shop_client, 1, visitors_per_minute=1), page)
+            for fault, server, app in (("worker", shop.worker, "vendure-worker"), ("redis", shop.valkey, "redis")):
+                action = FlyStart(machine=machine_id(app))
+                async with FAULTS[fault](scene):
+                    assert await action.run(await planned(action, context, tools), context, tools)
+                    assert server.is_running
+                    assert lines[-1] == f"Fly: {app}-1 was started"
+                    started = server.process.pid
+                assert server.process.pid == started, "the fault was fixed before it ended"
+            restart = FlyRestart(groups=("worker",))
+            plan = await restart.plan(context, tools)
+            assert not plan.needed, "it has started since the run began"
+            later = replace(context, started=datetime.now(UTC))
+            before = shop.worker.process.pid
+            assert await restart.run(await restart.plan(later, tools), later, tools)
+            assert shop.worker.process.pid != before
+            lease = "/v1/apps/redis/machines/redis-1/lease"
+            assert (await http.post(lease, json={"ttl": 60})).status_code == 401
+            own = {"authorization": TOKEN}
+            assert (await http.post(lease, json={"ttl": 60}, headers=own)).status_code == 201
+            assert (await http.post("/v1/apps/redis/machines/redis-1/restart", headers=own)).status_code == 409
+
+
+async def planned(action: FlyStart, context: ActionContext, tools: ActionTools) -> Plan:
+    """Return the plan, as soon as it is noticed that the process has ended."""
+    while True:
+        with contextlib.suppress(ActionError):
+            return await action.plan(context, tools)
+        await asyncio.sleep(0.05)
+
+
+class BriefClock(SystemClock):
+    """Real time, in which nobody waits for long."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.1))
+
+
+class NoResults:
+    """Answers every query with nothing: the shop can't sell."""
+
+    async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
+        return QueryResult("vector", [])
+
+
+async def nothing(*_: object) -> str:
+    return ""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", RECOVERABLE)
+def test_a_fault_is_recovered_from_break_to_report_without_a_hand(tmp_path, fault):
+    """
+    Toban's own runbooks start what was killed; the incident ends by itself, and its report says what helped.
+    """
+    with demo(tmp_path, "--break", fault, "--recover", "auto", "--after", "60") as process:
+        eventually(lambda: f"Recovered: {fault}." in output(tmp_path), patience=1_200)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    reports = [it.read_text() for it in tmp_path.glob("incident-*.md")]
+    assert any("machine" in it and "started" in it for it in reports)
 
 
 def test_progress_without_terminal_is_a_line_for_each_step(capsys):

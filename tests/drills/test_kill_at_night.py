@@ -35,7 +35,33 @@ KILLED = [sys.executable, "-m", "tests.killed_toban"]
 MACHINE = "148e001"
 
 SLICE = {"after acknowledged", "after intent"}
-SEVERAL = [tuple(random.Random(seed).sample(POINTS, 3)) for seed in range(12)]
+PARTS = (
+    (
+        "alert firing",
+        "opened",
+        "paged",
+        "paged 3",
+        "delivered",
+        "delivered 3",
+        "run started",
+        "run asked",
+        "send slack",
+    ),
+    ("answer received", "acknowledged", "answer executed"),
+    ("approved", "intent", "restart", "result"),
+    ("alert resolved", "resolved", "run succeeded", "report"),
+)
+"""What happens in the night, by its parts: one is over before the next begins, so that a kill in each is reached."""
+
+
+def several(seed: int) -> tuple[str, ...]:
+    """Return three points, in the order in which they are reached."""
+    chance = random.Random(seed)
+    parts = sorted(chance.sample(range(len(PARTS)), 3))
+    return tuple(f"{chance.choice(('before', 'after'))} {chance.choice(PARTS[part])}" for part in parts)
+
+
+SEVERAL = list(dict.fromkeys(several(seed) for seed in range(12)))
 NIGHTS = [
     *(pytest.param((point,), id=point, marks=[pytest.mark.soak] * (point not in SLICE)) for point in POINTS),
     *(pytest.param(points, id=" and ".join(points), marks=pytest.mark.soak) for points in SEVERAL),
@@ -172,7 +198,7 @@ class Night:
         if ended == "unknown":
             assert set(self.kills) & NOT_DONE
             assert self.fly.restarted == []  # it was looked at, and not repeated
-            self.fly.leases.clear()  # the lease of the toban that was killed has expired: after 400 seconds
+            self.fly.leases.clear()  # the lease of the toban that was killed has expired: after 90 seconds
             looked = time.monotonic()
             self.until(lambda: time.monotonic() > looked + 1)  # Fly allows few requests in a second
             body = json.dumps({"runbook": "restart"}).encode()
@@ -291,6 +317,9 @@ async def test_a_night_is_the_same_with_a_kill_at_any_point(
                 return night.kills, night.story()
 
         kills, story = await asyncio.to_thread(passed)
+        if kills:
+            # One that starts again can't know what the one before has asked Fly in this second: it asks again later.
+            fly.mistakes[:] = [it for it in fly.mistakes if not it.startswith("too often: ")]
     assert len(kills) == len(points), f"not all of {points} were reached: {kills}"
     assert fly.restarted == [MACHINE]
     assert fly.leases == {} or kills  # a lease that a kill left ends by itself

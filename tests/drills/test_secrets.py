@@ -21,6 +21,7 @@ from tests.fake_log_sinks import FakeLoki, body_of
 from tests.fakes import FakeClock
 from tests.planted_secrets import PlantedLine, plant
 from tests.program import Program, eventually, toban
+from tests.webhook_receiver import WebhookReceiver
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import milliseconds
 from toban.demo.fly_log_server import ORGANIZATION, TOKEN, FlyLogServer, open_stream
@@ -119,7 +120,21 @@ DOORS: tuple[Callable[[Doors, Sequence[PlantedLine]], None], ...] = (
 """Each is the service of its lines too."""
 
 
-def settings_of(stream: FlyLogServer, sink: str, logs: Path, archive: Path) -> Mapping[str, Any]:
+RULES = """
+groups:
+  - name: planted
+    engine: logs
+    interval: 1s
+    rules:
+      - alert: planted_context
+        expr: sum by (service, context, url, note) (count_over_time({level=~".+"} [1h])) > 0
+        labels: {severity: critical}
+        annotations: {summary: "{{ $labels.context }} {{ $labels.url }} {{ $labels.note }}"}
+"""
+"""An alert for each text that a line has as a label or a fact: it becomes an incident, and messages."""
+
+
+def settings_of(stream: FlyLogServer, sink: str, logs: Path, archive: Path, channel: str) -> Mapping[str, Any]:
     """Return the toban.yaml."""
     files = {"app.json": Doors.winston, "console.log": Doors.console, "plain.txt": Doors.plain}
     return {
@@ -130,13 +145,21 @@ def settings_of(stream: FlyLogServer, sink: str, logs: Path, archive: Path) -> M
             "fly": True,
             "fly_server": stream.url,
             "files": [{"path": str(logs / name), "service": door.__name__} for name, door in files.items()],
+            "metrics": [
+                {"name": "planted_total", "query": '{level=~".+"}', "labels": ["context", "note", "url", "shown"]},
+                {"name": "planted", "kind": "histogram", "query": "mark", "value": "shown", "labels": ["stack"]},
+            ],
         },
+        "alerting": {"rules": ["rules.yaml"]},
+        "channels": {"hook": {"kind": "webhook", "url": channel}},
+        "notify": {"group_wait": "1s", "group_interval": "1s"},
+        "incidents": {"delay": "1s"},
         "log_sinks": {"loki": {"kind": "loki", "url": sink}, "archive": {"kind": "file", "folder": str(archive)}},
     }
 
 
 def drill(
-    folder: Path, logs: Path, sink: FakeLoki, chance: random.Random, count: int
+    folder: Path, logs: Path, sink: FakeLoki, channel: WebhookReceiver, chance: random.Random, count: int
 ) -> tuple[list[PlantedLine], list[tuple[str, str]]]:
     """Plant lines through each door, and return them, and all that toban has shown until its end."""
     planted: list[PlantedLine] = []
@@ -156,9 +179,16 @@ def drill(
         eventually(lambda: program.get("/api/v1/alerts")[1].count('"sentry_issue"'), lambda it: it >= len(lines))
         marks = {line.mark for line in planted[: -len(lines)]}
         eventually(lambda: found(sink.messages, marks), lambda it: it == marks)
+        eventually(lambda: {"sentry_issue", "planted_context"} <= notified(channel))
+        eventually(lambda: program.json("/api/incidents")["incidents"])
         places = list(shown(program, [door.__name__ for door in DOORS]))
         assert program.stop() == 0
         return planted, places
+
+
+def notified(channel: WebhookReceiver) -> set[str]:
+    """Return the names of the alerts of which the channel has a message."""
+    return {alert["labels"]["alertname"] for it in channel.received for alert in it["alerts"]}
 
 
 def found(output: object, marks: set[str]) -> set[str]:
@@ -199,8 +229,37 @@ def shown(program: Program, services: Sequence[str]) -> Iterator[tuple[str, str]
         yield f"/loki {service}", json.dumps(found, ensure_ascii=False)
     for flags in ((), ("--json",)):
         yield "toban logs", program.run("logs", "--since", "1h", "--level", "debug", "--limit", "5000", *flags).stdout
-    for path in ("/metrics", "/api/v1/series?match[]={__name__=~%22.%2B%22}", "/api/v1/alerts", "/alerts", "/"):
+    for incident in program.json("/api/incidents")["incidents"][:5]:
+        number = str(incident["id"])
+        yield "incident's details", json.dumps(program.json("/api/incidents/details", id=number))
+        yield "incident's page", program.get(f"/incidents/{number}")[1]
+        for flags in ((), ("--html",), ("--language", "ja")):
+            yield "incident's report", program.run("incidents", "report", number, *flags).stdout
+    for path in (
+        "/metrics",
+        "/federate?match[]={__name__=~%22.%2B%22}",
+        "/api/v1/export?match[]={__name__=~%22planted.*%22}",
+        "/api/v1/series?match[]={__name__=~%22.%2B%22}",
+        "/api/v1/alerts",
+        "/api/v2/alerts",
+        "/alerts",
+        "/incidents",
+        "/api/audit",
+        "/logs?query=mark&lang=ja",
+        "/",
+    ):
         yield path, program.get(path)[1]
+    for service in services:
+        yield (
+            "instant query",
+            json.dumps(
+                program.json(
+                    "/loki/api/v1/query",
+                    query=f'sum by (context, note, url) (count_over_time({{service="{service}"}}[1h]))',
+                )
+            ),
+        )
+    yield "detected fields", json.dumps(program.json("/loki/api/v1/detected_fields", query='{level=~".+"}'))
     yield "labels", json.dumps(program.json("/loki/api/v1/series"))
     yield "toban's own log", "\n".join([*program.output, *program.logged])
 
@@ -264,20 +323,27 @@ async def test_no_secret_is_stored_shown_or_shipped(tmp_path, seed, count):
     logs.mkdir()
     for name in ("app.json", "console.log", "plain.txt", "fly.out"):
         (logs / name).touch()
+    channel = WebhookReceiver()
     async with FakeLoki() as sink:
-        with open_stream() as stream:
-            settings = settings_of(stream, sink.url, logs, archive)
+        with open_stream() as stream, closing(channel):
+            settings = settings_of(stream, sink.url, logs, archive, channel.url)
             (tmp_path / "toban.yaml").write_text(json.dumps(settings))
+            (tmp_path / "rules.yaml").write_text(RULES)
             async with stream.served({"fly": logs / "fly.out"}):
-                planted, shown_places = await asyncio.to_thread(drill, tmp_path, logs, sink, chance, count)
+                planted, shown_places = await asyncio.to_thread(drill, tmp_path, logs, sink, channel, chance, count)
         places: list[tuple[str, str | bytes]] = [*shown_places]
         places += [(f"sink {number}", body_of(request)) for number, request in enumerate(sink.requests)]
+    places += [("message", json.dumps(it, ensure_ascii=False)) for it in channel.received]
     secrets = {secret: f"{line.shape}" for line in planted for secret in line.secrets}
     await asyncio.to_thread(seal, tmp_path / "data" / "logs")
     places += [*stored(archive), *stored(tmp_path / "data")]
     assert leaks(places, secrets) == []
     marks = {line.mark for line in planted}
-    for name in ("/api/logs", "/loki", "/logs", "toban logs", "sink", "combined.log", ".lines decompressed"):
+    wanted = (
+        *("/api/logs", "/loki", "/logs", "toban logs", "sink", "combined.log", ".lines decompressed"),
+        *("/api/v2/alerts", "message", "incident's report", "incident's page", "incident's details"),
+    )
+    for name in wanted:
         text = "".join(
             output if isinstance(output, str) else output.decode("utf-8", "replace")
             for place, output in places

@@ -185,7 +185,7 @@ def test_who_is_not_on_the_list_changes_nothing_and_is_in_the_audit_log(shop, us
     click = shop.slack.click(shop.message(title), "toban.resolve", user, f"14.{user}{team}")
     click["user"]["team_id"] = click["team"]["id"] = team
     assert shop.interact(click) == 200
-    assert shop.reply(f"member ID {user} ")
+    assert shop.reply(f"Slack member {user} ")
     assert shop.incident(number)["state"] == "triggered"
     found = [it for it in shop.program.json("/api/audit")["entries"] if it["action"] == "was refused an answer"]
     assert f"Slack member {user}" in {it["actor"] for it in found}
@@ -278,6 +278,7 @@ def test_what_people_do_at_pagerduty_is_done_here_and_comes_back_from_nobody(sho
     stranger = {"id": "PEVE", "type": "user_reference", "summary": "Eve"}
     assert shop.event("acknowledged", number, agent=stranger)[0] == 200
     assert shop.until(number, "acknowledged")["answer"]["by"] == "Eve (PagerDuty)"
+    assert shop.event("resolved", number, agent=stranger)[0] == 200  # in order: before the next one
     assert shop.event("resolved", number)[0] == 200
     shop.until(number, "resolved")
     assert [it for it in shop.timeline(number) if it[0] == "resolved"] == [("resolved", "ann")]

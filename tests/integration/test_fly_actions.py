@@ -1,6 +1,7 @@
 """Machines at Fly: one is restarted, never the last healthy one, under its lease, and looked at afterwards."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx2
@@ -16,11 +17,13 @@ from toban.core.query_result import QueryResult
 from toban.runbooks.action import ActionContext, ActionTools
 from toban.runbooks.actions.fly_restart import FlyRestart
 from toban.runbooks.actions.fly_start import FlyStart
+from toban.runbooks.fly_machines import FlyMachine, FlyMachines
 from toban.shop.connections import ShopConnections
 from toban.shop.settings import ShopSettings
 
 NOW = datetime(2026, 3, 4, 2, 14, tzinfo=UTC)
 ALERT = Alert(Labels(alertname="high_memory_usage", instance="148e001"), {}, AlertStatus.FIRING, NOW, NOW)
+LATER = int(NOW.timestamp()) + 86_400
 CONTEXT = ActionContext(ALERT, 7, "run-7.0", NOW)
 
 
@@ -68,7 +71,7 @@ async def test_one_machine_is_restarted_under_its_lease_and_its_events_prove_it(
 ) -> None:
     action = FlyRestart()
     plan = await action.plan(CONTEXT, tools)
-    assert plan.description == "restart machine 148e001 of shop; 1 others of app are healthy"
+    assert plan.description == "restart machine 148e001 of shop; healthy others of app: 1"
     assert not plan.needs_approval
     fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
     text = await action.run(plan, CONTEXT, tools)
@@ -135,6 +138,47 @@ async def test_the_last_healthy_machine_is_restarted_only_when_the_shop_can_not_
     assert plan.description.endswith("no other one is healthy")
 
 
+async def test_the_only_machine_of_a_group_is_restarted_where_the_shop_can_not_sell_and_else_with_approval(
+    fly: FakeFly, tools: ActionTools, selling: Selling
+) -> None:
+    fly.add("shop", "148e003", group="worker")
+    action = FlyRestart(machine="148e003")
+    plan = await action.plan(CONTEXT, tools)
+    assert (plan.description, plan.needs_approval) == (
+        "restart machine 148e003 of shop; it is the only one of worker, and the shop sells",
+        True,
+    )
+    selling.can_sell = False
+    plan = await action.plan(CONTEXT, tools)
+    assert (plan.description, plan.needs_approval) == (
+        "restart machine 148e003 of shop; it is the only one of worker, and the shop does not sell",
+        False,
+    )
+
+
+async def test_machines_of_groups_are_restarted_one_by_one_and_none_of_a_database(
+    fly: FakeFly, tools: ActionTools, selling: Selling
+) -> None:
+    fly.add("shop", "148e003", group="worker")
+    fly.add("shop-db", "148e004")["image_ref"]["repository"] = "flyio/postgres-flex"
+    fly.exit(fly.add("shop", "148e005"))
+    fly.clock.advance(3_600)  # type: ignore[attr-defined]  # it is a FakeClock
+    selling.can_sell = False
+    settings = tools.shop.settings.model_copy(update={"fly_apps": ("shop", "shop-db")})
+    tools = replace(tools, shop=ShopConnections(settings=settings))
+    context = ActionContext(ALERT, 7, "run-7.0", fly.clock.now())
+    action, said = FlyRestart(groups=("worker", "app")), []
+    while (plan := await action.plan(context, tools)).needed:
+        said.append(plan.description)
+        fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+        await action.run(plan, context, tools)
+        assert plan.goes_on == (len(said) < 3)
+    assert fly.restarted == ["148e003", "148e001", "148e002"]
+    assert said[0].endswith("; then 148e001, 148e002, one by one")
+    assert said[2] == "restart machine 148e002 of shop; healthy others of app: 1"
+    assert plan.description == "no machine of worker, app is left to restart"
+
+
 async def test_a_machine_that_changed_after_the_decision_is_left_alone(fly: FakeFly, tools: ActionTools) -> None:
     plan = await FlyRestart().plan(CONTEXT, tools)
     fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
@@ -146,11 +190,135 @@ async def test_a_machine_that_changed_after_the_decision_is_left_alone(fly: Fake
 
 
 async def test_a_lease_of_somebody_else_is_respected(fly: FakeFly, tools: ActionTools) -> None:
-    fly.leases["148e001"] = {"nonce": "theirs", "expires_at": 0, "owner": "ci@shop"}
+    fly.leases["148e001"] = {"nonce": "theirs", "expires_at": LATER, "owner": "ci@shop"}
     plan = await FlyRestart().plan(CONTEXT, tools)
     with pytest.raises(ActionError, match="answered 409: lease currently held by ci@shop: somebody else works on it"):
         await FlyRestart().run(plan, CONTEXT, tools)
     assert fly.leases["148e001"]["nonce"] == "theirs"
+
+
+def left(key: str = CONTEXT.key, **more: object) -> dict[str, object]:
+    """Return the lease of an act that ended with toban."""
+    return {"nonce": "old", "expires_at": LATER, "owner": "toban@shop", "description": f"toban {key}", **more}
+
+
+async def test_a_lease_that_an_earlier_attempt_of_the_same_act_has_left_is_taken_over(
+    fly: FakeFly, tools: ActionTools
+) -> None:
+    respond = fly.respond
+
+    def takes_a_second(received):  # type: ignore[no-untyped-def]  # as `respond`
+        fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+        return respond(received)
+
+    fly.respond = takes_a_second  # type: ignore[method-assign]  # Fly allows few requests in a second
+    fly.leases["148e001"] = left()
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+    assert not fly.leases
+
+
+async def test_a_lease_that_another_act_of_toban_has_left_is_named_with_the_time_at_which_it_is_free(
+    fly: FakeFly, tools: ActionTools
+) -> None:
+    # One toban takes the lease, and is killed at once.
+    async with FlyMachines(tools).lease(FlyMachine.parse("shop", fly.machines["shop"][0]), "toban run-6.0"):
+        killed = dict(fly.leases)
+    fly.leases.update(killed)
+    fly.clock.advance(2)  # type: ignore[attr-defined]  # it is a FakeClock
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    with pytest.raises(ActionError, match=r"toban itself holds the lease .* for run-6\.0: .* is free at 03:15:30 UTC"):
+        await FlyRestart().run(plan, CONTEXT, tools)
+    assert fly.restarted == []
+    fly.clock.advance(91)  # type: ignore[attr-defined]  # it is a FakeClock
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+
+
+async def test_a_lease_is_renewed_while_the_machine_is_not_back_so_that_no_deploy_comes_between(
+    fly: FakeFly, tools: ActionTools
+) -> None:
+    fly.takes_effect = False
+    sleep, held = fly.clock.sleep, []
+
+    async def sleeps(seconds: float) -> None:
+        await sleep(seconds)
+        lease = fly.leases["148e001"]
+        held.append((lease["nonce"], lease["description"], lease["expires_at"] > fly.clock.now().timestamp()))
+
+    fly.clock.sleep = sleeps  # type: ignore[method-assign]  # until it gives up
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    with pytest.raises(ActionError, match="is not back after 5 minutes"):
+        await FlyRestart().run(plan, CONTEXT, tools)
+    assert len(held) == 60
+    assert {it[1:] for it in held} == {("toban run-7.0", True)}
+    assert len({it[0] for it in held}) == 1
+    assert not fly.leases
+
+
+async def test_a_lease_that_a_deploy_took_in_the_middle_stays_with_the_deploy(fly: FakeFly, tools: ActionTools) -> None:
+    fly.takes_effect = False
+    sleep, machine = fly.clock.sleep, fly.machines["shop"][0]
+
+    async def sleeps(seconds: float) -> None:
+        await sleep(seconds)
+        waited = (fly.clock.now() - NOW).total_seconds() - 3_600
+        if waited > 40:
+            fly.leases["148e001"] = {"nonce": "theirs", "expires_at": LATER, "owner": "ci@shop", "description": ""}
+        if waited > 70:
+            fly.happen(machine, "start", "started")
+
+    fly.clock.sleep = sleeps  # type: ignore[method-assign]  # until it is there
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+    assert fly.leases["148e001"]["nonce"] == "theirs"
+    assert fly.restarted == ["148e001"]
+
+
+async def test_a_lease_that_expired_in_the_middle_is_taken_again_and_released(fly: FakeFly, tools: ActionTools) -> None:
+    fly.takes_effect = False
+    sleep, held = fly.clock.sleep, []
+
+    async def sleeps(seconds: float) -> None:
+        await sleep(seconds)
+        if len(held) == 2:
+            del fly.leases["148e001"]
+        held.append(fly.leases.get("148e001", {}).get("nonce"))
+
+    fly.clock.sleep = sleeps  # type: ignore[method-assign]  # until it gives up
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    with pytest.raises(ActionError, match="is not back after 5 minutes"):
+        await FlyRestart().run(plan, CONTEXT, tools)
+    assert len(set(held)) == 3
+    assert held[2] is None
+    assert not fly.leases
+
+
+async def test_a_machine_that_became_the_last_healthy_one_is_not_what_was_decided_on(
+    fly: FakeFly, tools: ActionTools, selling: Selling
+) -> None:
+    decided = await FlyRestart().plan(CONTEXT, tools)
+    fly.exit(fly.machines["shop"][1])
+    # It is planned again before each act: what was approved is void then.
+    with pytest.raises(ActionError, match="is the last healthy one of app, and the shop sells"):
+        await FlyRestart().plan(CONTEXT, tools)
+    selling.can_sell = False
+    assert (await FlyRestart().plan(CONTEXT, tools)).state != decided.state
+
+
+@pytest.mark.parametrize(
+    ("lease", "stays"),
+    [(left(), False), (left("run-6.0"), True), (left(description="deploy"), True), (left(nonce=""), True)],
+    ids=["its own", "another act's", "a deploy's", "one whose nonce is not told"],
+)
+async def test_a_look_after_a_crash_releases_the_lease_of_its_own_act_alone(
+    fly: FakeFly, tools: ActionTools, lease: dict[str, object], stays: bool
+) -> None:
+    fly.exit(fly.machines["shop"][0])
+    plan = await FlyStart().plan(CONTEXT, tools)
+    fly.leases["148e001"] = lease
+    assert await FlyStart().look(plan, CONTEXT, tools) is None
+    assert bool(fly.leases) is stays
 
 
 @pytest.mark.parametrize(
@@ -181,6 +349,24 @@ async def test_a_stopped_machine_is_started(fly: FakeFly, tools: ActionTools) ->
     assert await FlyStart().run(plan, CONTEXT, tools) == "started machine 148e001 of shop: its checks pass"
     with pytest.raises(ActionError, match="is started: only a stopped machine is started"):
         await FlyStart().plan(CONTEXT, tools)
+
+
+async def test_what_fly_answers_with_429_is_sent_again_a_while_later(fly: FakeFly, tools: ActionTools) -> None:
+    # Others of this toban have just asked for the same.
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    for _ in range(2):
+        await FlyMachines(tools).machines("shop")
+    before = fly.clock.now()
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+    assert 1 <= (fly.clock.now() - before).total_seconds() <= 3
+    assert all(it.startswith("too often") for it in fly.mistakes)
+    fly.mistakes.clear()
+    busy = says(429, b'{"error": "rate limit exceeded"}', retry_after="4")
+    fly.next(busy, busy, busy, busy)
+    before = fly.clock.now()
+    with pytest.raises(ActionError, match="answered 429: rate limit exceeded"):
+        await FlyRestart().look(plan, CONTEXT, tools)
+    assert (fly.clock.now() - before).total_seconds() == 12
 
 
 async def test_errors_name_the_remedy(fly: FakeFly, tools: ActionTools) -> None:

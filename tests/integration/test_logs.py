@@ -89,8 +89,10 @@ def test_lines_are_followed_by_web_socket(tmp_path):
     """
     with toban(tmp_path / "data", "--listen", "127.0.0.1:0") as program:
         assert program.post("/api/logs", b'{"message": "first"}')[0] == 200
-        path = "/loki/api/v1/tail?" + urllib.parse.urlencode({"query": '{level="info"} |~ "first|second"'})
-        connection, response = upgrade(program, path)
+        start = time.time_ns() - 3600 * 10**9
+        logcli = {"delay_for": "0", "limit": "30", "query": '{level="info"} |~ "first|second"', "start": str(start)}
+        headers = ("User-Agent: loki-logcli/3.5.0", "X-Scope-OrgID: ", "X-Query-Tags: Source=logcli")
+        connection, response = upgrade(program, "/loki/api/v1/tail?" + urllib.parse.urlencode(logcli), *headers)
         with connection:
             assert response.startswith(b"HTTP/1.1 101")
             assert json.loads(frame(connection))["streams"][0]["values"][0][1] == "first"

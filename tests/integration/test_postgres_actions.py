@@ -216,8 +216,9 @@ async def test_the_root_of_a_lock_chain_is_ended_and_its_victims_go_on(sessions:
     plan = await action.plan(CONTEXT, tools)
     assert "blocks 1)" in plan.description
     assert "UPDATE" in plan.description
-    with pytest.raises(ActionError, match="cancelling changes nothing"):
-        await PostgresCancelQuery().plan(CONTEXT, tools)
+    cancel = await PostgresCancelQuery().plan(CONTEXT, tools)
+    assert cancel.description.endswith("runs no statement: cancelling changes nothing")
+    assert not cancel.needed
     assert await action.run(plan, CONTEXT, tools) == f"ended session {root.info.backend_pid}"
     waiting.join(5)
     assert not waiting.is_alive()
@@ -265,8 +266,26 @@ async def test_the_statement_for_which_others_wait_is_cancelled(sessions: Sessio
 
 async def test_without_a_chain_nothing_is_ended(sessions: Sessions) -> None:
     sessions.open('UPDATE public."order" SET id = id WHERE id = 1')
-    with pytest.raises(ActionError, match="no session of the shop that may be ended blocks others"):
-        await PostgresEndBlocker().plan(CONTEXT, sessions.tools())
+    for action in (PostgresEndBlocker(), PostgresCancelQuery()):
+        plan = await action.plan(CONTEXT, sessions.tools())
+        assert (plan.description, plan.needed) == ("nobody has waited for a lock for 30s", False)
+
+
+async def test_who_waits_for_a_moment_ends_nobody(sessions: Sessions) -> None:
+    sessions.open('UPDATE public."order" SET id = id WHERE id = 1')
+    sessions.waits('UPDATE public."order" SET id = id WHERE id = 1')
+    plan = await PostgresEndBlocker().plan(CONTEXT, sessions.tools(later=0.2))
+    assert not plan.needed
+    assert (await PostgresEndBlocker(waited=timedelta(seconds=5)).plan(CONTEXT, sessions.tools(later=0.2))).needed
+
+
+async def test_a_migration_for_which_the_shop_waits_is_neither_cancelled_nor_ended(sessions: Sessions) -> None:
+    migration = sessions.open('LOCK TABLE public."order" IN ACCESS EXCLUSIVE MODE')
+    sessions.waits('UPDATE public."order" SET id = id WHERE id = 1')
+    for action in (PostgresEndBlocker(), PostgresCancelQuery()):
+        with pytest.raises(ActionError, match="no session of the shop that may be ended blocks others"):
+            await action.plan(CONTEXT, sessions.tools())
+    assert sessions.is_there(migration)
 
 
 async def test_a_role_without_rights_gets_the_grant_to_give(sessions: Sessions) -> None:

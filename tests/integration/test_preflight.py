@@ -4,10 +4,13 @@ import pytest
 
 from tests.fake_log_sinks import FakeLoki
 from tests.fake_smtp import FakeSmtp
-from toban.preflight import check_log_sinks, not_sent_outside, send_test, unproven
+from toban.core.errors import SettingsError
+from toban.preflight import check_log_sinks, not_sent_outside, send_test, unproven, unreachable_hooks
 from toban.settings import build_settings
 
 TEAMS = {"kind": "teams", "url": "https://x.logic.azure.com/workflows/1?sig=x"}
+PHONE = {"kind": "twilio", "account": "AC" + "0" * 32, "token": "x", "sender": "+15005550006", "to": "+81901234567"}
+LINE = {"kind": "line", "token": "x", "to": "C" + "0" * 32}
 NTFY = {"kind": "ntfy", "topic": "shop"}
 PATHS = {"near": "", "far": "/elsewhere"}
 
@@ -18,6 +21,31 @@ PATHS = {"near": "", "far": "/elsewhere"}
 def test_channels_that_prove_nothing_are_not_enough(channels, warned):
     found = unproven(build_settings({"channels": channels}, {}, "a test"))
     assert ("whether a notification arrived (ops)" in found) is warned
+
+
+@pytest.mark.parametrize(
+    ("channel", "hook"),
+    [
+        ({**PHONE, "by": "call", "answers": True}, "/hooks/twilio"),
+        ({**PHONE, "by": "call"}, ""),
+        ({**LINE, "channel_secret": "s3cret"}, "/hooks/line"),
+        (LINE, ""),
+        ({"kind": "slack", "token": "xoxb-1", "signing_secret": "s3cret"}, "/hooks/slack"),
+        ({"kind": "slack", "token": "xoxb-1", "app_token": "xapp-1"}, ""),
+        ({"kind": "pagerduty", "key": "0" * 32, "webhook_secret": "s3cret"}, "/hooks/pagerduty"),
+    ],
+)
+def test_channels_whose_answers_have_no_address_to_come_to_are_named_with_the_setting(channel, hook):
+    content = {"channels": {"ops": channel}}
+    found = unreachable_hooks(build_settings(content, {}, "a test"))
+    assert [it.startswith(f"ops: answers come to {hook} at notify.address") for it in found] == [True] * bool(hook)
+    reached = {**content, "notify": {"address": "https://toban.example.com"}}
+    assert unreachable_hooks(build_settings(reached, {}, "a test")) == []
+
+
+def test_answers_in_an_sms_are_refused_with_the_remedy():
+    with pytest.raises(SettingsError, match="set `by: call` too"):
+        build_settings({"channels": {"ops": {**PHONE, "answers": True}}}, {}, "a test")
 
 
 async def test_a_test_notification_names_the_recipients_that_were_rejected(tmp_path):

@@ -59,7 +59,7 @@ OWN_ACCOUNT = {
 """What changes only the session and the account of whoever sends it."""
 INCIDENT_COMMANDS = (
     *("acknowledge", "unacknowledge", "snooze", "note", "assign", "escalate", "priority", "resolve", "reopen"),
-    *("merge", "split", "summary", "action-item", "tick"),
+    *("merge", "split", "summary", "action-item", "edit-action-item", "delete-action-item", "tick", "untick"),
 )
 ON_CALL_COMMANDS = ("cover", "override", "swap", "take", "cancel", "feed")
 MAINTENANCE_COMMANDS = ("start", "cancel")

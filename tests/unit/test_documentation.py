@@ -34,7 +34,7 @@ def test_the_commands_of_the_guide_are_those_of_the_program():
     assert named == there
 
 
-@pytest.mark.parametrize("page", ["metrics", "settings", "sources"])
+@pytest.mark.parametrize("page", ["metrics", "runbooks", "settings", "sources"])
 def test_the_reference_is_what_the_code_says(page):
     """
     `make reference` writes it anew.

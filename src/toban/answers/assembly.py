@@ -74,7 +74,7 @@ def open_answers(
             if channel.signing_secret:
                 slack_secrets[name] = channel.signing_secret.get_secret_value()
         elif isinstance(channel, Pagerduty) and channel.webhook_secret:
-            sources[name] = PagerdutyAnswers(policy.on_call, executor, state, clock)
+            sources[name] = PagerdutyAnswers(name, policy.on_call, permissions, executor, state, clock)
             pagerduty_secrets[name] = channel.webhook_secret.get_secret_value()
         elif isinstance(channel, Line) and channel.channel_secret:
             sources[name] = LineAnswers(channel, tools, policy.on_call, permissions, executor, state, clock)

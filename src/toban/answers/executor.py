@@ -140,7 +140,7 @@ class AnswerExecutor:
     def _line(self, incident: Incident) -> str:
         by = self._policy().name_of(incident.answer.by) if incident.answer else ""
         key = "incident-acknowledged" if by else "incident-open"
-        title = truncate(one_line(incident.title), 150)
+        title = truncate(one_line(incident.titled(self.language)), 150)
         return self.say(key, number=incident.id, priority=incident.priority, title=title, by=by)
 
     def _resolved_text(self, incident: Incident) -> str:

@@ -3,18 +3,19 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from toban.access.permissions import Permission
 from toban.answers import repository
 from toban.answers.answer import Answer, Verb
 from toban.answers.executor import AnswerExecutor, Mark
 from toban.answers.people import person_at_pagerduty
+from toban.answers.person_answers import PersonAnswers
 from toban.core.actor import Actor
-from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
 from toban.core.text_limits import one_line
 from toban.core.untyped_json import as_mapping
@@ -29,6 +30,8 @@ VERBS: Final = {
     "incident.resolved": Verb.RESOLVE,
     "incident.annotated": Verb.NOTE,
 }
+STRANGERS_MAY: Final = frozenset({Verb.ACKNOWLEDGE, Verb.UNACKNOWLEDGE, Verb.NOTE})
+"""What a user of the account may do who is none of the people of `on_call`."""
 _KEY: Final = re.compile(r"toban-incident-([0-9]{1,18})")
 
 
@@ -49,16 +52,27 @@ class PagerdutyAnswers:
     """
     Executes what people do at PagerDuty with the incidents of one channel.
 
-    What toban itself caused there, by its integration key, has no user: it is not taken back as an answer.
+    What toban itself caused there, by its integration key, has no user: it is not taken back as an answer. Whoever is
+    not one of the people of `on_call` is a user of the shop's account all the same: they may acknowledge, which wakes
+    nobody else, but not resolve. Where `on_call` names nobody, that account is the list of people.
     """
 
     kind = "pagerduty"
 
-    def __init__(self, on_call: OnCallSettings, executor: AnswerExecutor, state: State, clock: Clock) -> None:
+    def __init__(
+        self,
+        channel: str,
+        on_call: OnCallSettings,
+        permissions: Callable[[str], frozenset[Permission]],
+        executor: AnswerExecutor,
+        state: State,
+        clock: Clock,
+    ) -> None:
         self._on_call = on_call
-        self._executor = executor
         self._state = state
         self._clock = clock
+        may = STRANGERS_MAY if on_call.people else frozenset(VERBS.values())
+        self._answers = PersonAnswers(channel, self.kind, permissions, executor, state, clock, may)
 
     async def execute(self, body: Mapping[str, Any], received: datetime, mark: Mark) -> str:
         """Execute an event; return what came of it. Raises ``StateError``."""
@@ -67,17 +81,18 @@ class PagerdutyAnswers:
         is_user = str(agent.get("type", "")).startswith("user")
         if verb is None or number is None or not is_user:
             return "ignored"
+        event = str(body["event_type"])
         text = str(as_mapping(body.get("data")).get("content", "")) if verb is Verb.NOTE else ""
-        actor = self._actor(agent)
-        try:
-            await self._executor.execute(Answer(verb, number, text=text), actor, mark)
-        except (InvalidCommandError, NotFoundError) as error:
+        answer = Answer(verb, number, text=text)
+        person, stranger = self._sender(agent)
+        outcome, said = await self._answers.execute(person, stranger, lambda: answer, f"{event} {number}", mark)
+        if outcome == "invalid":
             # It is resolved here already, or not acknowledged: both sides agree, or the newer answer stays.
-            facts = {"incident": number, "event": str(body.get("event_type", "")), "reason": str(error)}
+            facts = {"incident": number, "event": event, "reason": said}
+            actor = Actor(person or stranger, self.kind)
             entry = AuditEntry(self._clock.now(), actor, "answered without effect", facts)
             await self._state.transaction(lambda connection: audit_log.record(connection, entry))
-            return "invalid"
-        return "done"
+        return outcome
 
     async def _incident(self, data: Mapping[str, Any]) -> int | None:
         """
@@ -98,8 +113,8 @@ class PagerdutyAnswers:
 
         return await self._state.transaction(work)
 
-    def _actor(self, agent: Mapping[str, Any]) -> Actor:
-        """Return who answered: somebody of `on_call`, or else a user of the account, who may answer there too."""
-        user, shown = str(agent.get("id", "")), one_line(str(agent.get("summary", "")))[:100]
+    def _sender(self, agent: Mapping[str, Any]) -> tuple[str, str]:
+        """Return who answered, empty for nobody of `on_call`, and the name of that user at PagerDuty."""
+        user, shown = str(agent.get("id", ""))[:50], one_line(str(agent.get("summary", "")))[:100]
         person = person_at_pagerduty(self._on_call, user, str(agent.get("email", "")))
-        return Actor(person or f"{shown or user} (PagerDuty)", "pagerduty")
+        return person, f"{shown or user} (PagerDuty)"

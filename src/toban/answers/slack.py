@@ -14,15 +14,13 @@ from toban.access.permissions import Permission
 from toban.answers.answer import Answer, Verb, clicked, commanded
 from toban.answers.executor import AnswerExecutor, Mark
 from toban.answers.people import person_at_slack, person_with_email
-from toban.core.actor import Actor
+from toban.answers.person_answers import AnswerRefusedError, PersonAnswers
 from toban.core.errors import DeliveryError, InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
 from toban.core.untyped_json import as_list, as_mapping
 from toban.notify.channel import ChannelTools
 from toban.notify.channels.slack import OPEN, Slack
 from toban.oncall.settings import OnCallSettings
-from toban.state import audit_log
-from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 
 log = structlog.get_logger("toban.answers")
@@ -81,12 +79,7 @@ def idempotency_key(payload: Mapping[str, Any]) -> str:
 
 
 class SlackAnswers:
-    """
-    Executes what people do in Slack with the messages of one channel.
-
-    Whoever is not one of the people of `on_call`, or has a role that may not do it, changes nothing; the audit log has
-    that they tried.
-    """
+    """Executes what people do in Slack with the messages of one channel; what came of it only they are told."""
 
     kind = "slack"
 
@@ -100,14 +93,12 @@ class SlackAnswers:
         state: State,
         clock: Clock,
     ) -> None:
-        """``tools`` returns the tools of one request, ``permissions`` what a person may do now."""
+        """``tools`` returns the tools of one request."""
         self._channel = channel
         self._tools = tools
         self._on_call = on_call
-        self._permissions = permissions
         self._executor = executor
-        self._state = state
-        self._clock = clock
+        self._answers = PersonAnswers(channel.name, self.kind, permissions, executor, state, clock)
         self._team = ""
         self._by_email: dict[str, str] = {}
         """The people who were found by their e-mail address, by their member ID."""
@@ -122,21 +113,16 @@ class SlackAnswers:
             log.warning("who answered can't be looked up at Slack", channel=self._channel.name, error=str(error))
             await self._tell(body, self._executor.say("not-looked-up", error=str(error)))
             return "failed"
-        if not person:
-            await self._refuse(
-                body, Actor(f"Slack member {member}", "slack"), "not in on_call.people", "not-on-list", member=member
-            )
-            return "refused"
-        actor = Actor(person, "slack")
+        stranger = f"Slack member {member}"
         try:
-            answer = _answer(body)
-            if answer.verb.permission not in self._permissions(person):
-                await self._refuse(body, actor, "the role does not permit it", "not-permitted")
-                return "refused"
+            answer, actor = await self._answers.permitted(person, stranger, lambda: _answer(body), _described(body))
             if _is_note_button(body):
                 await self._open_note(body)
                 return "opened"
             text = await self._executor.execute(answer, actor, mark)
+        except AnswerRefusedError as error:
+            await self._tell(body, self._executor.say(error.key, who=stranger))
+            return "refused"
         except (InvalidCommandError, NotFoundError) as error:
             await self._tell(body, str(error))
             return "invalid"
@@ -170,14 +156,6 @@ class SlackAnswers:
         if person := person_with_email(self._on_call, email):
             self._by_email[member] = person
         return person, member
-
-    async def _refuse(self, body: Mapping[str, Any], actor: Actor, reason: str, key: str, **facts: str) -> None:
-        """Write who tried what to the audit log, and tell them alone why nothing is done."""
-        noted = {"channel": self._channel.name, "action": _described(body), "reason": reason}
-        entry = AuditEntry(self._clock.now(), actor, "was refused an answer", noted)
-        await self._state.transaction(lambda connection: audit_log.record(connection, entry))
-        log.warning("answer refused", channel=self._channel.name, actor=actor.name, reason=reason)
-        await self._tell(body, self._executor.say(key, **facts))
 
     async def _open_note(self, body: Mapping[str, Any]) -> None:
         answer = _answer(body)

@@ -20,6 +20,8 @@ class IncidentRecord:
     begins: datetime
     ends: datetime | None
     evidence: str
+    title_ja: str = ""
+    """The title in Japanese, where it has another one."""
 
 
 class IncidentHistory(Protocol):

@@ -9,6 +9,9 @@ from typing import Final, NamedTuple
 OTLP: Final = "otlp"
 """The source of lines that come as OpenTelemetry log records."""
 
+GRAPHQL_ERROR: Final = "GraphQL Error: "
+"""The beginning of the line about a failed GraphQL request; the error's message follows."""
+
 
 class LogLevel(StrEnum):
     """How much a line matters, in winston's words; the most severe first."""

@@ -23,7 +23,8 @@ NEVER_ELIGIBLE: Final = json.dumps(
 )
 """An eligibility checker by which a shipping method is eligible for no order."""
 
-# After an error, or when the demo ends, most faults are not fixed: the shop ends with the demo.
+# After an error, or when the demo ends, most faults are not fixed: the shop ends with the demo. A process that was
+# killed may run again by then: toban's runbooks start it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class FaultTarget:
 async def _database(target: FaultTarget) -> AsyncIterator[str]:
     target.shop.postgres.kill()
     yield "PostgreSQL was killed. The shop still answers 200, and its /health says ok."
-    target.shop.postgres.start()
+    if not target.shop.postgres.is_running:
+        target.shop.postgres.start()
     _supervise(target.shop)
 
 
@@ -49,7 +51,8 @@ async def _redis(target: FaultTarget) -> AsyncIterator[str]:
         raise DemoError("this shop has no Redis")
     target.shop.valkey.kill()
     yield "Redis was killed. Pages load; adding to the cart hangs."
-    target.shop.valkey.start()
+    if not target.shop.valkey.is_running:
+        target.shop.valkey.start()
 
 
 @asynccontextmanager
@@ -61,7 +64,7 @@ async def _worker(target: FaultTarget) -> AsyncIterator[str]:
 
 def _supervise(shop: ShopProcesses) -> None:
     """Restart the worker if it has ended, as a platform would: it ends without a database."""
-    if shop.worker.process.poll() is not None:
+    if not shop.worker.is_running:
         shop.worker.launch()
         wait_until_listening(shop.worker.port, shop.worker.process, shop.worker.log, START_TIMEOUT)
 

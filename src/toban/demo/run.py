@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,18 @@ from typing import Final
 
 import orjson
 
+from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION
-from toban.demo import fly_log_server, message_inbox, storefront
+from toban.demo import fly_log_server, fly_machines_server, message_inbox, storefront
 from toban.demo.customers import CustomerTraffic, open_shop
 from toban.demo.faults import FAULTS, FaultTarget
 from toban.demo.fly_log_server import ORGANIZATION, TOKEN, FlyLogServer
+from toban.demo.fly_machines_server import FlyMachinesServer
 from toban.demo.ground_truth import GroundTruth
 from toban.demo.install import Say
 from toban.demo.message_inbox import MessageInbox
+from toban.demo.recovery import Recovery, RecoveryMode, toban_api, write_runbooks
 from toban.demo.servers import DemoError, Server, free_port, require_extra, running
 from toban.demo.shop_processes import ShopProcesses, ShopVariant, run_shop
 from toban.demo.storefront import Storefront
@@ -58,11 +61,24 @@ class DemoOptions:
     duration: float = 420.0
     """Seconds until it is fixed."""
 
+    recover: RecoveryMode | None = None
+    """The mode of the runbooks that fix it instead, without which there are none."""
+
     visitors_per_minute: float = 40.0
     """Visitors per minute."""
 
     language: str = "en"
     """The language of messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """What the shop has beside its processes: its storefront, and the services that toban uses."""
+
+    page: Storefront
+    inbox: MessageInbox
+    stream: FlyLogServer
+    fly: FlyMachinesServer
 
 
 def run(options: DemoOptions, say: Say, progress: Say) -> None:
@@ -85,19 +101,23 @@ def run(options: DemoOptions, say: Say, progress: Say) -> None:
             or f"{DEFAULT_ADDRESS[0]}:{DEFAULT_ADDRESS[1] if _is_free(*DEFAULT_ADDRESS) else free_port()}"
         )
         pages = f"http://{listen}"
-        inbox = stack.enter_context(message_inbox.open_inbox())
-        stream = stack.enter_context(fly_log_server.open_stream())
+        stand_ins = StandIns(
+            stack.enter_context(storefront.open_storefront()),
+            stack.enter_context(message_inbox.open_inbox()),
+            stack.enter_context(fly_log_server.open_stream()),
+            stack.enter_context(fly_machines_server.open_machines()),
+        )
         variant = ShopVariant(jobs="bullmq", telemetry="enriched", logs=True)
         shop = stack.enter_context(run_shop(variant, pages, say=progress))
         progress("Starting toban ...")
-        page = stack.enter_context(storefront.open_storefront())
-        stack.enter_context(page.served(shop.shop_api))
-        config = demo_config(shop, page, inbox, stream, options.language)
+        stack.enter_context(stand_ins.page.served(shop.shop_api))
+        runbooks = write_runbooks(folder) if options.recover else ()
+        config = demo_config(shop, stand_ins, options.language, dict.fromkeys(runbooks, options.recover))
         toban = stack.enter_context(_run_toban(folder, listen, config))
         progress("")
-        say(opening_text(shop, pages, inbox, folder, options))
+        say(opening_text(shop, pages, stand_ins.inbox, folder, options))
         try:
-            asyncio.run(_run_traffic(shop, page, toban, inbox, stream, folder, options, say))
+            asyncio.run(_run_traffic(shop, stand_ins, toban, folder, pages, options, say))
         except* DemoError as group:
             raise group.exceptions[0] from None
         say("Stopping the shop ...")
@@ -129,8 +149,10 @@ def _run_toban(folder: Path, listen: str, config: str) -> Iterator[Server]:
         yield server
 
 
-def demo_config(shop: ShopProcesses, page: Storefront, inbox: MessageInbox, stream: FlyLogServer, language: str) -> str:
-    """Return the toban.yaml for a shop."""
+def demo_config(
+    shop: ShopProcesses, stand_ins: StandIns, language: str, runbooks: Mapping[str, RecoveryMode | None] | None = None
+) -> str:
+    """Return the toban.yaml for a shop; ``runbooks`` has the modes of those in the folder `runbooks`."""
     return f"""\
 # Written by `toban demo`: the shop that it runs.
 shop:
@@ -138,21 +160,25 @@ shop:
   redis: {shop.redis_url}
   name: Demo shop
   shop_api: {shop.shop_api}
-  storefront: {page.url}
+  storefront: {stand_ins.page.url}
   worker: {shop.worker_health}
   precision: {shop.variant.precision}
   check: {{search: tea, product: sencha}}
   fly_org: {ORGANIZATION}
   fly_token: {TOKEN}
+  fly_admin_token: {TOKEN}
+  fly_api: {stand_ins.fly.url}
+  fly_apps: {json.dumps(stand_ins.fly.apps)}
 collect:
-  - {{kind: fly, token: {TOKEN}, enabled: false}}  # only the stream of logs is there
+  - {{kind: fly, token: {TOKEN}, enabled: false}}  # only logs and machines are there
 logs:
   fly: true
-  fly_server: {stream.url}
+  fly_server: {stand_ins.stream.url}
   files: {json.dumps(shop.log_files())}
 notify:
   language: {language}
-channels: {json.dumps(inbox.channels())}
+channels: {json.dumps(stand_ins.inbox.channels())}
+runbooks: {json.dumps({"files": ["runbooks/*.yaml"], "modes": runbooks} if runbooks else {})}
 """
 
 
@@ -169,19 +195,21 @@ def opening_text(shop: ShopProcesses, pages: str, inbox: MessageInbox, folder: P
         f"Some {options.visitors_per_minute:.0f} customers come each minute. Ctrl-C stops the demo.",
     ]
     if options.fault:
-        lines.append(
-            f"In {options.after:.0f} seconds a fault is injected: {options.fault}, for {options.duration:.0f} seconds."
-        )
+        end = {
+            None: f"for {options.duration:.0f} seconds",
+            "auto": "until toban's runbooks fix it",
+            "ask": f"until you approve a runbook that fixes it, at {pages}/runbooks",
+        }[options.recover]
+        lines.append(f"In {options.after:.0f} seconds a fault is injected: {options.fault}, {end}.")
     return "\n".join([*lines, ""])
 
 
 async def _run_traffic(
     shop: ShopProcesses,
-    page: Storefront,
+    stand_ins: StandIns,
     toban: Server,
-    inbox: MessageInbox,
-    stream: FlyLogServer,
     folder: Path,
+    pages: str,
     options: DemoOptions,
     say: Say,
 ) -> None:
@@ -196,8 +224,9 @@ async def _run_traffic(
         say(f"{fault_clock.elapsed()}{line}")
 
     async with (
-        inbox.served(say_with_time),
-        stream.served(shop.console_logs),
+        stand_ins.inbox.served(say_with_time),
+        stand_ins.stream.served(shop.console_logs),
+        stand_ins.fly.served(shop, say_with_time),
         open_shop(shop.shop_api, ground_truth) as client,
         asyncio.TaskGroup() as group,
     ):
@@ -208,8 +237,9 @@ async def _run_traffic(
             group.create_task(_report_traffic(ground_truth, say, folder / GROUND_TRUTH_FILE)),
         ]
         if options.fault:
-            target = FaultTarget(shop, traffic, page)
-            tasks.append(group.create_task(_inject_fault(target, fault_clock, options, say)))
+            target = FaultTarget(shop, traffic, stand_ins.page)
+            fault = _recover(target, fault_clock, options, folder, pages, say) if options.recover else None
+            tasks.append(group.create_task(fault or _inject_fault(target, fault_clock, options, say)))
         await stop.wait()
         for task in tasks:
             task.cancel()
@@ -241,6 +271,25 @@ async def _inject_fault(target: FaultTarget, fault_clock: FaultClock, options: D
         await asyncio.sleep(options.duration)
     fault_clock.start("fixed")
     say(f"Fixed: {options.fault}.")
+
+
+async def _recover(
+    target: FaultTarget, fault_clock: FaultClock, options: DemoOptions, folder: Path, pages: str, say: Say
+) -> None:
+    """Inject a fault, wait until runbooks have fixed it, and print each incident from break to report."""
+    await asyncio.sleep(options.after)
+    clock = SystemClock()
+    fault_clock.start("broken")
+    async with toban_api(folder / "data") as http, FAULTS[options.fault](target) as description:
+        recovery = Recovery(http, clock, clock.now())
+        say(f"Broken: {description}")
+        for incident, report in await recovery.reports(lambda: target.shop.is_running):
+            file = folder / f"incident-{incident['id']}.md"
+            file.write_text(report, encoding="utf-8")
+            say("\n".join(["", recovery.timeline(incident), f"{recovery.elapsed()}  Its report is {file}"]))
+            say(f"Incident  {pages}/incidents/{incident['id']}\n")
+    fault_clock.start("fixed")
+    say(f"Recovered: {options.fault}.")
 
 
 async def _report_traffic(ground_truth: GroundTruth, say: Say, file: Path) -> None:
@@ -276,10 +325,12 @@ def traffic_summary(ground_truth: GroundTruth) -> str:
 
 
 async def _watch_processes(shop: ShopProcesses, toban: Server) -> None:
-    """End the demo when toban or the shop's server ends by itself: no fault ends them."""
+    """End the demo when toban or the shop's server ends by itself: no fault ends them, and a restart takes a moment."""
+    ended = set[str]()
     while True:
         await asyncio.sleep(0.5)
+        before, ended = ended, {server.name for server in (toban, shop.server) if not server.is_running}
         for server in (toban, shop.server):
-            if server.process.poll() is not None:
+            if server.name in before & ended:
                 output = server.log.read_text(errors="replace")[-2000:]
                 raise DemoError(f"the {server.name} ended with {server.process.returncode}: {output}")

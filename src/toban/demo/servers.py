@@ -105,6 +105,11 @@ class Server:
         """Its log file."""
         return self.folder / f"{self.name}.log"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process runs."""
+        return self.process.poll() is None
+
     def start(self) -> None:
         """Start it and wait until it listens; it may have run before."""
         self.launch()
@@ -127,7 +132,7 @@ class Server:
 
     def stop(self, timeout: float = START_TIMEOUT) -> None:
         """Stop it by its signal; kill it when it does not end in time."""
-        if self.process.poll() is None:
+        if self.is_running:
             self.process.send_signal(self.stop_with)
             try:
                 self.process.wait(timeout)

@@ -75,6 +75,12 @@ class ShopProcesses:
     worker: Server
 
     @property
+    def is_running(self) -> bool:
+        """Whether all of its processes run."""
+        servers = (self.postgres, self.valkey, self.server, self.worker)
+        return all(server.is_running for server in servers if server)
+
+    @property
     def url(self) -> str:
         """The URL of its server."""
         return f"http://127.0.0.1:{self.server.port}"

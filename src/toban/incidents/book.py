@@ -10,7 +10,7 @@ from toban.core.item_isolation import ItemFailure, ItemIsolation
 from toban.core.notification import Notification
 from toban.incidents.held_calls import released_calls, summarized
 from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry, most_urgent
-from toban.incidents.incident_messages import summary_of
+from toban.incidents.incident_messages import summaries_of
 from toban.incidents.lifecycle import Change, acknowledged, joined, opened, reopened, unacknowledged
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.stages.escalate import escalate
@@ -34,11 +34,13 @@ class Suppression:
     """
     Which alerts send no notifications, and what alerts are about, as the notification pipeline and the rules know it.
 
-    ``inhibited_by`` names the alert that explains another; ``muted`` are those that are silenced or in a maintenance
-    window. ``component`` returns the part of the shop that an alert is about; empty where that is not known.
+    ``inhibited_by`` names the alert that explains another; ``lingering`` are those whose explanation is resolved: they
+    fire as long as their windows reach back to it. ``muted`` are those that are silenced or in a maintenance window.
+    ``component`` returns the part of the shop that an alert is about; empty where that is not known.
     """
 
     inhibited_by: Mapping[str, str] = field(default_factory=dict)
+    lingering: frozenset[str] = frozenset()
     muted: frozenset[str] = frozenset()
     component: Callable[[Alert], str] = lambda _: ""
 
@@ -155,6 +157,9 @@ def advance(
             before = run.incidents[number]
             change = _pass_time(policy, before, suppression, now)
             run.take(change)
+            if before.is_open and not change.incident.is_open:
+                # What lingers opens it again if it fires for longer than can be explained.
+                run.waiting |= {it.fingerprint: it for it in change.incident.firing}
             released += [(change.incident, message) for message in released_calls(before, change)]
     messages = summarized(run.messages, released, policy.language)
     later = [at for at in run.wake_at if at > now]
@@ -167,6 +172,9 @@ def _pass_time(policy: IncidentPolicy, incident: Incident, suppression: Suppress
     change = Change(incident, now)
     if not incident.is_open:
         return change
+    lingering = suppression.lingering & incident.alerts.keys()
+    if lingering != incident.lingering:
+        change = change.with_fields(lingering=lingering)
     change = settle(policy, change)
     if not change.incident.is_open or change.incident.is_settling:
         # Nobody is called and warned of what is over; what is due follows at once when an alert comes back.
@@ -198,11 +206,11 @@ def _track(policy: IncidentPolicy, run: _Run, change: AlertChange) -> None:
                     EntryKind.ALERT_RESOLVED,
                     alert=alert.name,
                     fingerprint=name,
-                    summary=summary_of(alert, policy.language),
+                    **summaries_of(alert),
                 )
             )
         return
-    found = joined(Change(incident, run.now), alert, policy.language)
+    found = joined(Change(incident, run.now), alert)
     run.take(found)
     incident, given = found.incident, alert.acknowledged
     if given and incident.state is IncidentState.TRIGGERED and given != before.acknowledged:
@@ -225,8 +233,9 @@ def _open(policy: IncidentPolicy, run: _Run, suppression: Suppression, isolation
             if name in suppression.muted:
                 continue
             cause = suppression.inhibited_by.get(name)
-            if cause and run.of_alert(cause) is None and cause in run.waiting and cause not in suppression.muted:
-                continue  # its cause opens the incident
+            opens = cause in run.waiting and cause not in suppression.muted
+            if cause and run.of_alert(cause) is None and (opens or name in suppression.lingering):
+                continue  # its cause opens the incident, or is over
             due = (alert.fired or alert.starts) + policy.settings.delay
             if run.now < min(due, run.now + policy.settings.delay):
                 run.wake_at.append(due)
@@ -245,13 +254,15 @@ def _joined_or_opened(
         change = Change(incident, run.now) if incident.is_open else reopened(incident, run.now)
         if not change.incident.component:
             change = change.with_fields(component=component)
-        return joined(change, alert, policy.language)
+        return joined(change, alert)
     if run.many_open >= MAX_OPEN:
         return None
     number, run.next_id = run.next_id, run.next_id + 1
-    title = summary_of(alert, policy.language)
-    change = opened(number, title, most_urgent([alert]), alert.starts, run.now, component=component)
-    change = joined(change, alert, policy.language)
+    titles = summaries_of(alert, "title")
+    change = opened(
+        number, priority=most_urgent([alert]), starts=alert.starts, now=run.now, component=component, **titles
+    )
+    change = joined(change, alert)
     change = change.with_fields(on_duty=policy.duty.on_call(run.now))
     if given := alert.acknowledged:
         after = acknowledged(policy, change.incident, given.by, run.now, given.comment, from_alert=True)
@@ -278,7 +289,8 @@ def _incident_for(
             and incident.resolved >= reopening
             and not incident.merged_into
         ):
-            return incident if incident.alerts[name].status is not AlertStatus.FIRING else None
+            fired_on = incident.alerts[name].status is AlertStatus.FIRING and name not in incident.lingering
+            return None if fired_on else incident
     return None
 
 

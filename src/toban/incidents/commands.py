@@ -16,16 +16,8 @@ from toban.core.input_limits import repair_surrogates
 from toban.core.notification import NotificationKind
 from toban.core.ports import Clock
 from toban.incidents import lifecycle, repository
-from toban.incidents.incident import (
-    ActionItem,
-    EntryKind,
-    Incident,
-    IncidentState,
-    TimelineEntry,
-    checked_priority,
-    most_urgent,
-)
-from toban.incidents.incident_messages import summary_of
+from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry, checked_priority, most_urgent
+from toban.incidents.incident_messages import summaries_of
 from toban.incidents.lifecycle import Change
 from toban.incidents.service import IncidentService
 from toban.state import audit_log, event_log
@@ -36,7 +28,6 @@ TITLE_LENGTH: Final = 200
 ACTS: Final = frozenset({"added a note to an incident", "added an action item", "wrote the summary of an incident"})
 """Actions that say that somebody did something about the alerts of an incident; an answer only says they saw it."""
 
-MAX_ACTION_ITEMS: Final = 50
 MAX_DECLARED: Final = 100
 """Incidents that may be open when another one is declared."""
 LONGEST_SNOOZE: Final = timedelta(days=7)
@@ -98,12 +89,12 @@ class IncidentCommands:
 
     async def acknowledge(self, number: int, actor: Actor, comment: str = "", by: str = "") -> Incident:
         """Acknowledge an open incident: nobody else is called."""
-        comment, policy = _text("comment", comment), self._service.policy
+        comment, policy = command_text("comment", comment), self._service.policy
 
         def change(incident: Incident, now: datetime) -> Change:
             return lifecycle.acknowledged(policy, _open(incident), by or actor.name, now, comment)
 
-        return await self._change(number, change, (actor, by), "acknowledged an incident", comment=comment)
+        return await self.change(number, change, (actor, by), "acknowledged an incident", comment=comment)
 
     async def unacknowledge(self, number: int, actor: Actor, by: str = "") -> Incident:
         """Take an acknowledgement back: people are called again."""
@@ -113,11 +104,11 @@ class IncidentCommands:
                 raise InvalidCommandError(f"incident {incident.id} is not acknowledged")
             return lifecycle.unacknowledged(incident, by or actor.name, now)
 
-        return await self._change(number, change, (actor, by), "unacknowledged an incident")
+        return await self.change(number, change, (actor, by), "unacknowledged an incident")
 
     async def snooze(self, number: int, duration: timedelta, actor: Actor, comment: str = "", by: str = "") -> Incident:
         """Let nobody be called for a while; then the escalation begins again."""
-        comment, policy = _text("comment", comment), self._service.policy
+        comment, policy = command_text("comment", comment), self._service.policy
         if not timedelta(minutes=1) <= duration <= LONGEST_SNOOZE:
             raise InvalidCommandError("must be between 1m and 7d", "duration")
 
@@ -125,17 +116,17 @@ class IncidentCommands:
             return lifecycle.acknowledged(policy, _open(incident), by or actor.name, now, comment, until=now + duration)
 
         facts = {"seconds": duration.total_seconds(), "comment": comment}
-        return await self._change(number, change, (actor, by), "snoozed an incident", **facts)
+        return await self.change(number, change, (actor, by), "snoozed an incident", **facts)
 
     async def note(self, number: int, text: str, actor: Actor, by: str = "") -> Incident:
         """Add a note to the timeline; whoever writes one still works on the incident."""
-        text, policy = _text("text", text, required=True), self._service.policy
+        text, policy = command_text("text", text, required=True), self._service.policy
 
         def change(incident: Incident, now: datetime) -> Change:
             noted = Change(incident, now).with_fields().noted(EntryKind.NOTE, by or actor.name, text=text)
             return lifecycle.still_working(policy, noted)
 
-        return await self._change(number, change, (actor, by), "added a note to an incident")
+        return await self.change(number, change, (actor, by), "added a note to an incident")
 
     async def assign(self, number: int, person: str, actor: Actor, by: str = "") -> Incident:
         """Assign an incident to a person; they are told."""
@@ -143,7 +134,7 @@ class IncidentCommands:
         known = policy.on_call.people
         if known and person not in known:
             raise InvalidCommandError(f"unknown person {person[:100]!r}: known are {', '.join(known)}", "person")
-        person = _text("person", person, input_limits.PERSON_LENGTH, required=True)
+        person = command_text("person", person, input_limits.PERSON_LENGTH, required=True)
 
         def change(incident: Incident, now: datetime) -> Change:
             found = Change(_open(incident), now).with_fields(assignee=person)
@@ -157,7 +148,7 @@ class IncidentCommands:
                 person=policy.name_of(person),
             )
 
-        return await self._change(number, change, (actor, by), "assigned an incident", person=person)
+        return await self.change(number, change, (actor, by), "assigned an incident", person=person)
 
     async def escalate(self, number: int, actor: Actor, by: str = "") -> Incident:
         """Call everybody now."""
@@ -171,7 +162,7 @@ class IncidentCommands:
                 found = found.with_fields(escalation=replace(found.incident.escalation, step=last, number=1))
             return found
 
-        return await self._change(number, change, (actor, by), "escalated an incident")
+        return await self.change(number, change, (actor, by), "escalated an incident")
 
     async def set_priority(self, number: int, priority: str, actor: Actor, by: str = "") -> Incident:
         """Change the priority of an open incident; raising it calls people again."""
@@ -183,16 +174,16 @@ class IncidentCommands:
         def change(incident: Incident, now: datetime) -> Change:
             return lifecycle.with_priority(Change(_open(incident), now), checked, by or actor.name)
 
-        return await self._change(number, change, (actor, by), "changed the priority of an incident", priority=priority)
+        return await self.change(number, change, (actor, by), "changed the priority of an incident", priority=priority)
 
     async def resolve(self, number: int, actor: Actor, comment: str = "", by: str = "") -> Incident:
         """Resolve an incident, whatever its alerts do; one that fires on calls nobody until it fires anew."""
-        comment, policy = _text("comment", comment), self._service.policy
+        comment, policy = command_text("comment", comment), self._service.policy
 
         def change(incident: Incident, now: datetime) -> Change:
             return lifecycle.resolved(policy, _open(incident), now, by or actor.name, comment)
 
-        return await self._change(number, change, (actor, by), "resolved an incident", comment=comment)
+        return await self.change(number, change, (actor, by), "resolved an incident", comment=comment)
 
     async def reopen(self, number: int, actor: Actor, by: str = "") -> Incident:
         """Open a resolved incident again."""
@@ -204,12 +195,12 @@ class IncidentCommands:
                 raise InvalidCommandError(f"incident {incident.id} was merged into {incident.merged_into}")
             return lifecycle.reopened(incident, now, by or actor.name)
 
-        return await self._change(number, change, (actor, by), "re-opened an incident")
+        return await self.change(number, change, (actor, by), "re-opened an incident")
 
     async def declare(self, title: str, priority: str, actor: Actor, text: str = "", by: str = "") -> Incident:
         """Declare an incident that no alert has seen; people are called as for any other."""
-        title = _text("title", title, TITLE_LENGTH, required=True)
-        text = _text("text", text)
+        title = command_text("title", title, TITLE_LENGTH, required=True)
+        text = command_text("text", text)
         try:
             checked = checked_priority(priority)
         except ValueError as error:
@@ -267,7 +258,7 @@ class IncidentCommands:
 
     async def split(self, number: int, alert: str, actor: Actor, by: str = "") -> Incident:
         """Take the alerts of a name or fingerprint out of an incident, into a new one; return that."""
-        now, policy = self._clock.now(), self._service.policy
+        now = self._clock.now()
 
         def work(connection: Connection) -> Incident:
             source = _open(_found(connection, number))
@@ -278,9 +269,13 @@ class IncidentCommands:
                 raise InvalidCommandError(f"incident {number} has no other alerts: there is nothing to split")
             first = min(moved.values(), key=lambda it: it.starts)
             next_id = repository.load(connection, now).next_id
-            title = summary_of(first, policy.language)
             change = lifecycle.opened(
-                next_id, title, most_urgent(list(moved.values())), first.starts, now, component=source.component
+                next_id,
+                priority=most_urgent(list(moved.values())),
+                starts=first.starts,
+                now=now,
+                component=source.component,
+                **summaries_of(first, "title"),
             )
             change = change.with_fields(alerts=moved).noted(EntryKind.SPLIT, by or actor.name, source=number)
             rest = {key: it for key, it in source.alerts.items() if key not in moved}
@@ -297,40 +292,14 @@ class IncidentCommands:
 
     async def set_summary(self, number: int, text: str, actor: Actor) -> Incident:
         """Write what happened, for the report."""
-        text = _text("text", text, SUMMARY_LENGTH)
+        text = command_text("text", text, SUMMARY_LENGTH)
 
         def change(incident: Incident, now: datetime) -> Change:
             return Change(incident, now).with_fields(summary=text)
 
-        return await self._change(number, change, (actor, ""), "wrote the summary of an incident")
+        return await self.change(number, change, (actor, ""), "wrote the summary of an incident")
 
-    async def add_action_item(self, number: int, text: str, actor: Actor, owner: str = "", by: str = "") -> Incident:
-        """Add something to do; it stays open until it is ticked."""
-        text, owner = _text("text", text, required=True), _text("owner", owner, input_limits.PERSON_LENGTH)
-
-        def change(incident: Incident, now: datetime) -> Change:
-            if len(incident.action_items) >= MAX_ACTION_ITEMS:
-                raise InvalidCommandError(f"it has {MAX_ACTION_ITEMS} action items")
-            items = (*incident.action_items, ActionItem(text, owner))
-            found = Change(incident, now).with_fields(action_items=items)
-            return found.noted(EntryKind.ACTION_ITEM, by or actor.name, text=text, owner=owner)
-
-        return await self._change(number, change, (actor, by), "added an action item", text=text, owner=owner)
-
-    async def tick_action_item(self, number: int, item: int, actor: Actor, by: str = "") -> Incident:
-        """Tick an action item (its number, from 1)."""
-
-        def change(incident: Incident, now: datetime) -> Change:
-            if not 1 <= item <= len(incident.action_items):
-                raise NotFoundError(f"incident {number} has no action item {item}")
-            items = list(incident.action_items)
-            items[item - 1] = replace(items[item - 1], done=now)
-            found = Change(incident, now).with_fields(action_items=tuple(items))
-            return found.noted(EntryKind.ACTION_ITEM, by or actor.name, text=items[item - 1].text, done=True)
-
-        return await self._change(number, change, (actor, by), "ticked an action item", item=item)
-
-    async def _change(
+    async def change(
         self,
         number: int,
         change: Callable[[Incident, datetime], Change],
@@ -338,7 +307,7 @@ class IncidentCommands:
         action: str,
         **facts: Any,
     ) -> Incident:
-        """Make a change; ``who`` makes it, and for whom if that is another person."""
+        """Change an incident; ``who`` does, and for whom if that is another person. The rest is for the audit log."""
         now, (actor, by) = self._clock.now(), who
 
         def work(connection: Connection) -> Incident:
@@ -376,7 +345,8 @@ def _open(incident: Incident) -> Incident:
     return incident
 
 
-def _text(field: str, text: str, longest: int = input_limits.COMMENT_LENGTH, *, required: bool = False) -> str:
+def command_text(field: str, text: str, longest: int = input_limits.COMMENT_LENGTH, *, required: bool = False) -> str:
+    """Return what somebody wrote into a field of a command. Raises ``InvalidCommandError``."""
     try:
         checked = input_limits.checked_text(text.strip(), longest)
     except ValueError as error:

@@ -43,7 +43,9 @@ def summarized(
         (_, first), *others = sorted(found, key=lambda it: (it[0].priority, it[0].opened, it[0].id))
         if others:
             lines = [say["message-held-more"].format(many=len(others))]
-            lines += [truncate(one_line(f"• #{it.id} {it.priority} {it.title}"), LINE) for it, _ in others[:LISTED]]
+            lines += [
+                truncate(one_line(f"• #{it.id} {it.priority} {it.titled(language)}"), LINE) for it, _ in others[:LISTED]
+            ]
             instead[first.key] = replace(first, lines=(*first.lines, *lines))
             instead.update({message.key: None for _, message in others})
     sent = (instead.get(message.key, message) for message in messages)

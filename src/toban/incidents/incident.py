@@ -154,9 +154,19 @@ class Escalation:
 class ActionItem:
     """Something to do after an incident, by whom; open until it is ticked."""
 
+    number: int
     text: str
     owner: str = ""
     done: datetime | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"number": self.number, "text": self.text, "owner": self.owner, "done": _text(self.done)}
+
+    @classmethod
+    def from_dict(cls, place: int, body: Mapping[str, Any]) -> Self:
+        """Return it from what ``as_dict`` returned; older versions wrote no number but its place, from 1."""
+        return cls(body.get("number", place), body["text"], body["owner"], _time(body["done"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +187,13 @@ class Incident:
     updated: datetime
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     component: str = ""
+    title_ja: str = ""
+    """The title in Japanese, where the alert that opened it has one; one that somebody typed is the same for all."""
     answer: Answer | None = None
     responded: datetime | None = None
     """When it was acknowledged for the first time."""
+    reopened: datetime | None = None
+    """When it was opened again for the last time."""
     resolved: datetime | None = None
     resolved_by: str = ""
     """Who resolved it; empty where its alerts did."""
@@ -199,15 +213,26 @@ class Incident:
     """What happened, in the words of the person who wrote the report."""
     action_items: Sequence[ActionItem] = ()
     impact: Impact | None = None
+    lingering: frozenset[str] = frozenset()
+    """The alerts that fire only as long as their windows reach back to what was resolved."""
     is_out_of_step: bool = False
     """Whether its alerts must still be told that it is acknowledged, or no longer."""
     runs_told: frozenset[int] = frozenset()
     """The runs of runbooks that people were told of because they ask for something: they also hear how these end."""
 
+    def titled(self, language: str) -> str:
+        """Return its title in a language."""
+        return (self.title_ja if language == "ja" else "") or self.title
+
     @property
     def is_open(self) -> bool:
         """Whether it is not resolved."""
         return self.state is not IncidentState.RESOLVED
+
+    @property
+    def due_from(self) -> datetime:
+        """When the clocks of its deadlines began to run: what was resolved meanwhile gets its time again."""
+        return self.reopened or self.opened
 
     @property
     def thread(self) -> str:
@@ -222,8 +247,13 @@ class Incident:
 
     @property
     def is_settling(self) -> bool:
-        """Whether none of its alerts fires any more: it is resolved soon, unless one comes back."""
-        return self.is_open and bool(self.alerts) and not self.firing
+        """Whether none of its alerts fires any more, or just lingers: it is resolved soon, unless one comes back."""
+        return self.is_open and bool(self.alerts) and not self.acute
+
+    @property
+    def acute(self) -> list[Alert]:
+        """Its alerts that fire for more than what was resolved, the most urgent first."""
+        return [it for it in self.firing if it.fingerprint not in self.lingering]
 
     @property
     def severity(self) -> str:
@@ -245,8 +275,10 @@ class Incident:
             "updated": self.updated.isoformat(),
             "alerts": [alert.as_dict() for alert in self.alerts.values()],
             "component": self.component,
+            "title_ja": self.title_ja,
             "answer": self.answer.as_dict() if self.answer else None,
             "responded": _text(self.responded),
+            "reopened": _text(self.reopened),
             "resolved": _text(self.resolved),
             "resolved_by": self.resolved_by,
             "assignee": self.assignee,
@@ -258,8 +290,9 @@ class Incident:
             "merged_into": self.merged_into,
             "declared_by": self.declared_by,
             "summary": self.summary,
-            "action_items": [{"text": it.text, "owner": it.owner, "done": _text(it.done)} for it in self.action_items],
+            "action_items": [it.as_dict() for it in self.action_items],
             "impact": self.impact.as_dict() if self.impact else None,
+            "lingering": sorted(self.lingering),
             "is_out_of_step": self.is_out_of_step,
             "runs_told": sorted(self.runs_told),
         }
@@ -278,8 +311,10 @@ class Incident:
             updated=datetime.fromisoformat(body["updated"]),
             alerts={alert.fingerprint: alert for alert in alerts},
             component=body["component"],
+            title_ja=body.get("title_ja", ""),
             answer=Answer.from_dict(body["answer"]) if body["answer"] else None,
             responded=_time(body["responded"]),
+            reopened=_time(body.get("reopened")),  # incidents of older versions are read too
             resolved=_time(body["resolved"]),
             resolved_by=body["resolved_by"],
             assignee=body["assignee"],
@@ -291,8 +326,9 @@ class Incident:
             merged_into=body["merged_into"],
             declared_by=body["declared_by"],
             summary=body["summary"],
-            action_items=tuple(ActionItem(it["text"], it["owner"], _time(it["done"])) for it in body["action_items"]),
+            action_items=tuple(ActionItem.from_dict(at, it) for at, it in enumerate(body["action_items"], 1)),
             impact=Impact.from_dict(body["impact"]) if body["impact"] else None,
+            lingering=frozenset(body.get("lingering", ())),
             is_out_of_step=body["is_out_of_step"],
             runs_told=frozenset(body.get("runs_told", ())),
         )

@@ -56,7 +56,7 @@ def incident_messages(
             key=f"{incident.thread}.{incident.messages}.{channel}",
             kind=kind,
             severity=incident.severity,
-            title=truncate(one_line(incident.title), 200),
+            title=truncate(one_line(incident.titled(policy.language)), 200),
             lines=tuple(truncate(one_line(line), LINE) for line in lines if line),
             facts=tuple(shown),
             links=links,
@@ -99,6 +99,12 @@ def _alerts(incident: Incident, policy: IncidentPolicy, say: Any) -> list[str]:
 def summary_of(alert: Alert, language: str) -> str:
     """Return what an alert says in one line."""
     return one_line(alert.annotation("summary", language)) or alert.name.replace("_", " ")
+
+
+def summaries_of(alert: Alert, name: str = "summary") -> dict[str, str]:
+    """Return what an alert says in one line by the name of a fact, and in Japanese where it says that differently."""
+    found = {name: summary_of(alert, "en"), f"{name}_ja": summary_of(alert, "ja")}
+    return found if found[name] != found[f"{name}_ja"] else {name: found[name]}
 
 
 def length_text(length: timedelta) -> str:

@@ -17,7 +17,7 @@ from toban.incidents.incident import (
     TimelineEntry,
     most_urgent,
 )
-from toban.incidents.incident_messages import incident_messages, summary_of
+from toban.incidents.incident_messages import incident_messages, summaries_of
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.settings import Priority
 
@@ -70,7 +70,14 @@ class Change:
 
 
 def opened(
-    number: int, title: str, priority: Priority, starts: datetime, now: datetime, by: str = "", component: str = ""
+    number: int,
+    title: str,
+    priority: Priority,
+    starts: datetime,
+    now: datetime,
+    by: str = "",
+    component: str = "",
+    title_ja: str = "",
 ) -> Change:
     """Open an incident; ``by`` is who declared it, if no alert did."""
     incident = Incident(
@@ -82,13 +89,15 @@ def opened(
         starts,
         now,
         component=component,
+        title_ja=title_ja,
         escalation=Escalation(0, now),
         declared_by=by,
     )
-    return Change(incident, now).noted(EntryKind.OPENED, by, priority=priority, title=title)
+    titles = {"title": title, **({"title_ja": title_ja} if title_ja else {})}
+    return Change(incident, now).noted(EntryKind.OPENED, by, priority=priority, **titles)
 
 
-def joined(change: Change, alert: Alert, language: str) -> Change:
+def joined(change: Change, alert: Alert) -> Change:
     """Add an alert to an incident; a more urgent one raises its priority, and calls people again."""
     incident = change.incident
     if alert.fingerprint not in incident.alerts and len(incident.alerts) >= MAX_ALERTS:
@@ -102,7 +111,7 @@ def joined(change: Change, alert: Alert, language: str) -> Change:
     )
     if is_new:
         change = change.noted(
-            EntryKind.ALERT_FIRED, alert=alert.name, fingerprint=alert.fingerprint, summary=summary_of(alert, language)
+            EntryKind.ALERT_FIRED, alert=alert.name, fingerprint=alert.fingerprint, **summaries_of(alert)
         )
     urgent = most_urgent([alert], incident.priority)
     return with_priority(change, urgent) if urgent < incident.priority else change
@@ -128,9 +137,9 @@ def triggered_again(change: Change, delay: timedelta = timedelta()) -> Change:
 
 
 def reopened(incident: Incident, now: datetime, by: str = "") -> Change:
-    """Re-open a resolved incident."""
-    change = Change(incident, now).with_fields(resolved=None, resolved_by="").noted(EntryKind.REOPENED, by)
-    return triggered_again(change)
+    """Re-open a resolved incident: its deadlines begin anew."""
+    change = Change(incident, now).with_fields(resolved=None, resolved_by="", reopened=now, warned=frozenset())
+    return triggered_again(change.noted(EntryKind.REOPENED, by))
 
 
 def acknowledged(
@@ -189,11 +198,12 @@ def unacknowledged(incident: Incident, by: str, now: datetime) -> Change:
 
 def resolved(policy: IncidentPolicy, incident: Incident, now: datetime, by: str = "", comment: str = "") -> Change:
     """Resolve an incident; ``by`` is who did, if not its alerts."""
-    still = [alert.name for alert in incident.firing]
+    still = [alert.name for alert in incident.acute]
     change = Change(incident, now, withdraws=True).with_fields(
         state=IncidentState.RESOLVED, resolved=now, resolved_by=by, escalation=None
     )
-    change = change.noted(EntryKind.RESOLVED, by, comment=comment, firing=still)
+    lingering = sorted({incident.alerts[name].name for name in incident.lingering & incident.alerts.keys()})
+    change = change.noted(EntryKind.RESOLVED, by, comment=comment, firing=still, lingering=lingering)
     reason = "resolved-by" if by else "resolved"
     return change.sent(policy, NotificationKind.RESOLVED, incident.paged, reason, by=policy.name_of(by))
 

@@ -12,17 +12,27 @@ from toban.incidents.incident import EntryKind, TimelineEntry
 from toban.incidents.policy import IncidentPolicy
 
 _RUNBOOKS: Final = Sentences(SENTENCES)
-_LISTS: Final = frozenset({"people", "channels", "targets", "before", "after", "firing"})
+_CHANNELS: Final = Sentences("toban.notify")
+_LISTS: Final = frozenset({"people", "channels", "targets", "before", "after", "firing", "lingering"})
 
 
 def entry_text(entry: TimelineEntry, policy: IncidentPolicy, language: str) -> str:
     """Return the sentence of an entry, without its time."""
     say = catalogue("toban.incidents", language)
-    facts = {name: _shown(name, value, policy) for name, value in entry.facts.items()}
+    told = {**entry.facts, **_in_language(entry.facts, language)}
+    facts = {name: _shown(name, value, policy) for name, value in told.items()}
     if entry.kind is EntryKind.RUNBOOK:
         facts["text"] = runbook_text(str(entry.facts.get("text", "")), str(entry.facts.get("text_ja", "")), language)
+    if "error" in facts:
+        facts["error"] = _CHANNELS.translate(facts["error"], language)
     by = policy.name_of(entry.actor) if entry.actor else "toban"
     return one_line(say[_key(entry, say)].format_map(_Facts(facts, by=by)))
+
+
+def _in_language(facts: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """Return the facts that there are in a language (``summary_ja``), by their names without it."""
+    end = f"_{language}"
+    return {name.removesuffix(end): value for name, value in facts.items() if name.endswith(end) and value}
 
 
 def runbook_text(text: str, text_ja: str, language: str) -> str:
@@ -36,13 +46,13 @@ def _key(entry: TimelineEntry, say: Mapping[str, str]) -> str:
     particular = {
         EntryKind.OPENED: "declared" if entry.actor else "",
         EntryKind.HELD: str(facts.get("reason", "")),
-        EntryKind.RESOLVED: "by" if entry.actor else "",
+        EntryKind.RESOLVED: "by" if entry.actor else "lingering" if facts.get("lingering") else "",
         EntryKind.REOPENED: "by" if entry.actor else "",
         EntryKind.PRIORITY: "by" if entry.actor else "",
         EntryKind.ACKNOWLEDGED: "comment" if facts.get("comment") else "",
         EntryKind.DEADLINE: f"{facts.get('deadline', '')}{'-over' if facts.get('percent') == 100 else ''}",
         EntryKind.SPLIT: "from" if "source" in facts else "",
-        EntryKind.ACTION_ITEM: "done" if facts.get("done") else "",
+        EntryKind.ACTION_ITEM: "done" if facts.get("done") else str(facts.get("event", "")),
         EntryKind.RUNBOOK: str(facts.get("event", "")),
         EntryKind.PAGED: "" if facts.get("people") else "channels",
     }.get(kind, "")

@@ -49,7 +49,7 @@ def true_ones(incidents: Sequence[Incident], entries: Iterable[TimelineEntry]) -
         if is_evidence(entry):
             acts.setdefault(entry.incident, entry.kind.value)
     return [
-        IncidentRecord(it.id, it.title, it.starts, it.resolved, evidence)
+        IncidentRecord(it.id, it.title, it.starts, it.resolved, evidence, it.title_ja)
         for it in incidents
         if (evidence := _own_evidence(it) or acts.get(it.id, ""))
     ]

@@ -18,11 +18,12 @@ from toban.ingest.otlp_model import (
     LogRecord,
     MalformedError,
     Outcome,
+    Reporter,
     ReporterRole,
     ScopeGroup,
     Value,
 )
-from toban.ingest.span_metrics import BATCH, Reporter, SpanMetrics
+from toban.ingest.span_metrics import BATCH, SpanMetrics
 
 DECLINED: Final = re.compile(r"Payment for order (\S{1,50}) failed\b[:.]?\s*(.{0,300})")
 """The log line of Vendure's Stripe plugin: such a decline leaves no row in the shop's tables."""

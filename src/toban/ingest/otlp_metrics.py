@@ -23,11 +23,12 @@ from toban.ingest.otlp_model import (
     MetricPoint,
     MetricShape,
     Outcome,
+    Reporter,
     ReporterRole,
     ScopeGroup,
 )
 from toban.ingest.prometheus_names import current_convention, metric_name, point_labels, series_origin
-from toban.ingest.span_metrics import BATCH, Reporter, SpanMetrics
+from toban.ingest.span_metrics import BATCH, SpanMetrics
 from toban.instruments import metric_families as shop_families
 
 EXPIRY_SECONDS: Final = 300.0

@@ -60,6 +60,16 @@ class ReporterRole(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reporter:
+    """The process that pushes: its service, its instance, and its role in the shop."""
+
+    service: str
+    instance: str
+    role: ReporterRole
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ScopeGroup(Generic[T]):
     """
     The items of one instrumentation scope of one resource, still encoded.

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from toban.core.log_line import LogLevel, LogLine
+from toban.core.log_line import GRAPHQL_ERROR, LogLevel, LogLine
 from toban.core.ports import Clock, LineSink, Recorder
 from toban.core.samples import MetricFamily
 from toban.ingest.label_values import (
@@ -18,7 +18,7 @@ from toban.ingest.label_values import (
     texts,
 )
 from toban.ingest.metric_families import PROBES, UNJOINED
-from toban.ingest.otlp_model import SERVER, Span, Value
+from toban.ingest.otlp_model import SERVER, Reporter, Span, Value
 from toban.ingest.trace_buffer import MAX_PER_TRACE, BufferedTrace, Operation, RequestError, ServedRequest, TraceBuffer
 from toban.instruments.business_metrics import BusinessMetrics
 from toban.instruments.cardinality import CardinalityLimits
@@ -63,7 +63,7 @@ class RequestSpans:
         self._clock = clock
         self._traces = TraceBuffer(clock)
 
-    def record_request(self, process: str, span: Span) -> None:
+    def record_request(self, reporter: Reporter, span: Span) -> None:
         """
         Count a request by its SERVER span.
 
@@ -73,7 +73,7 @@ class RequestSpans:
         """
         if span.kind != SERVER:
             return
-        trace = self._traces.trace(process, span.trace)
+        trace = self._traces.trace(reporter, span.trace)
         if trace.has_request(span.id):
             return  # a duplicate
         attributes = span.attributes()
@@ -93,7 +93,7 @@ class RequestSpans:
             span.seconds,
         )
         if name or buffered or request.has_reported_operation:
-            self._record_operation(request, operation(name) if name or not buffered else buffered.name, span.trace)
+            self._record_operation(request, operation(name) if name or not buffered else buffered.name, trace)
         self._record_errors(trace, request, attributes, errors)
         for code in dict.fromkeys(texts(attributes, "vendure.error_result.codes")):
             self._count(ERROR_RESULTS, request.operation, error_code(code))
@@ -101,24 +101,24 @@ class RequestSpans:
             if event.name == "vendure.product_view" and (product := event.attributes.get("product.id")):
                 self._business.track_product_view(safe_label(str(product)))
 
-    def record_operation(self, process: str, span: Span) -> None:
+    def record_operation(self, reporter: Reporter, span: Span) -> None:
         """Record a GraphQL span: an operation, a root field, or a rejected query."""
         name = span.name
         if name.startswith(RESOLVE_SPAN):
             if "." not in name[len(RESOLVE_SPAN) :]:
-                self._record_field(self._traces.trace(process, span.trace), span)
+                self._record_field(self._traces.trace(reporter, span.trace), span)
         elif name in REJECTED_QUERY_CODES:
             if span.failed or exception(span.events()):
                 self._record_error(
-                    self._traces.trace(process, span.trace),
+                    self._traces.trace(reporter, span.trace),
                     RequestError(REJECTED_QUERY_CODES[name], span.start, span.end),
                 )
         elif "graphql.operation.type" in (attributes := span.attributes()):
-            self._join_operation(process, span, operation(attributes.get("graphql.operation.name")))
+            self._join_operation(reporter, span, operation(attributes.get("graphql.operation.name")))
 
-    def record_failed_method(self, process: str, span: Span) -> None:
+    def record_failed_method(self, reporter: Reporter, span: Span) -> None:
         """Record a failed service method: it is an error of the request if a root field called it."""
-        trace, parent = self._traces.trace(process, span.trace), span.parent
+        trace, parent = self._traces.trace(reporter, span.trace), span.parent
         error = _failure(span)
         if parent in trace.root_fields:
             self._record_error(trace, error)
@@ -134,8 +134,8 @@ class RequestSpans:
             if trace.operations:
                 self._recorder.add(UNJOINED, len(trace.operations))
 
-    def _join_operation(self, process: str, span: Span, name: str) -> None:
-        trace, buffered = self._traces.trace(process, span.trace), Operation(name, span.start, span.end)
+    def _join_operation(self, reporter: Reporter, span: Span, name: str) -> None:
+        trace, buffered = self._traces.trace(reporter, span.trace), Operation(name, span.start, span.end)
         if trace.is_reported(buffered):
             return
         request = trace.request_of(buffered)
@@ -144,12 +144,14 @@ class RequestSpans:
             if oldest:
                 self._recorder.add(UNJOINED)
         elif not request.probe:
-            self._record_operation(request, name, span.trace)
+            self._record_operation(request, name, trace)
 
-    def _record_operation(self, request: ServedRequest, name: str, trace: bytes) -> None:
+    def _record_operation(self, request: ServedRequest, name: str, trace: BufferedTrace) -> None:
         request.operation = name
         seconds = (request.end - request.start) / 1e9
-        self._performance.track_graphql_query(name, seconds, endpoint=request.endpoint, traceId=trace.hex())
+        self._performance.track_graphql_query(
+            name, seconds, service=trace.service, trace_id=trace.id.hex(), endpoint=request.endpoint
+        )
 
     def _record_field(self, trace: BufferedTrace, span: Span) -> None:
         if len(trace.root_fields) < MAX_PER_TRACE:
@@ -199,8 +201,9 @@ class RequestSpans:
         line = LogLine(
             self._clock.now(),
             LogLevel.WARN if fault == "client" else LogLevel.ERROR,
-            f"GraphQL Error: {message}",
+            f"{GRAPHQL_ERROR}{message}",
             "GraphQLError",
+            trace.service,
             facts={name: value for name, value in facts.items() if value},
             trace_id=trace.id.hex(),
         )

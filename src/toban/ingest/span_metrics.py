@@ -1,7 +1,6 @@
 """Derives metrics from spans: role and instrumentation scope decide which handler counts a span."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -16,6 +15,7 @@ from toban.ingest.otlp_model import (
     SERVER,
     MalformedError,
     Outcome,
+    Reporter,
     ReporterRole,
     ScopeGroup,
     Span,
@@ -38,16 +38,6 @@ IGNORED_SCOPES: Final = frozenset(
 
 BATCH: Final = 64
 """Items that are recorded without a pause for other tasks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reporter:
-    """The process that pushes: its service, its instance, and its role in the shop."""
-
-    service: str
-    instance: str
-    role: ReporterRole
-    environment: str = ""
 
 
 class SpanMetrics:
@@ -108,17 +98,17 @@ class SpanMetrics:
         if library in {"ioredis", "redis", "redis-4"}:
             return self._backend.command
         if scope == "@vendure/core":
-            return partial(self._service, reporter.instance) if server else self._backend.method
+            return partial(self._service, reporter) if server else self._backend.method
         if not server:
             return None
         return partial(
-            self.requests.record_operation if library == "graphql" else self.requests.record_request, reporter.instance
+            self.requests.record_operation if library == "graphql" else self.requests.record_request, reporter
         )
 
-    def _service(self, process: str, span: Span) -> None:
+    def _service(self, reporter: Reporter, span: Span) -> None:
         self._backend.method(span)
         if span.failed:
-            self.requests.record_failed_method(process, span)
+            self.requests.record_failed_method(reporter, span)
 
     def _storefront(self, span: Span) -> None:
         if span.kind != SERVER:

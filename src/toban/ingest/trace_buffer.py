@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from toban.core.ports import Clock
+from toban.ingest.otlp_model import Reporter
 
 MAX_TRACES: Final = 5_000
 """Traces that are buffered; the least recently used one is evicted."""
@@ -64,6 +65,7 @@ class BufferedTrace:
 
     used_at: float
     id: bytes
+    service: str
     operations: list[Operation] = field(default_factory=list)
     errors: list[RequestError] = field(default_factory=list)
     requests: list[ServedRequest] = field(default_factory=list)
@@ -122,10 +124,10 @@ class TraceBuffer:
     def __len__(self) -> int:
         return len(self._traces)
 
-    def trace(self, process: str, id: bytes) -> BufferedTrace:
+    def trace(self, reporter: Reporter, id: bytes) -> BufferedTrace:
         """Return a trace, and mark it as the most recently used."""
-        key = process, id
-        trace = self._traces.pop(key, None) or BufferedTrace(0, id)
+        key = reporter.instance, id
+        trace = self._traces.pop(key, None) or BufferedTrace(0, id, reporter.service)
         trace.used_at = self._clock.monotonic()
         self._traces[key] = trace
         return trace

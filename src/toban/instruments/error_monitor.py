@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from toban.core.errors import SettingsError
+from toban.core.log_line import GRAPHQL_ERROR
 from toban.instruments.sentry_sdk_options import check_dsn, load_sdk, options, redacting
 
 Level = Literal["fatal", "critical", "error", "warning", "info", "debug"]
@@ -75,7 +76,7 @@ class ErrorMonitor:
                 scope.set_context("additional", {"operation": operation, "path": ".".join(map(str, path))})
                 scope.fingerprint = ["graphql", operation, message]
                 scope.set_tag("graphql.operation", operation)
-                scope.capture_message(f"GraphQL Error: {message}", "error")
+                scope.capture_message(f"{GRAPHQL_ERROR}{message}", "error")
 
     @staticmethod
     def flush(seconds: float = 2.0) -> None:

@@ -21,13 +21,26 @@ class PerformanceMonitor:
         self._lines = lines
         self._clock = clock
 
-    def track_graphql_query(self, operation: str, seconds: float, **facts: object) -> None:
-        """Count one GraphQL operation; ``facts`` (endpoint, trace id) are logged with it if it was slow."""
+    def track_graphql_query(
+        self, operation: str, seconds: float, *, service: str = "", trace_id: str = "", **facts: object
+    ) -> None:
+        """Count one GraphQL operation; service, trace and ``facts`` (the endpoint) are logged if it was slow."""
         name = self._limits.limited("operation", operation)
         self._recorder.observe(GRAPHQL_SECONDS, seconds, operation=name)
         self._recorder.observe(GRAPHQL_LATENCY, seconds, operation=name)
         if seconds > SLOW.total_seconds():
-            self._slow(f"Slow query detected: {operation} took {seconds * 1000:.0f}ms", seconds, operation, facts)
+            fields = {"operation": operation, "duration": round(seconds * 1000), **facts}
+            line = LogLine(
+                self._clock.now(),
+                LogLevel.WARN,
+                f"Slow query detected: {operation} took {seconds * 1000:.0f}ms",
+                "PerformanceMonitor",
+                service,
+                category="performance",
+                trace_id=trace_id,
+                facts=fields,
+            )
+            self._lines.write([line])
 
     def track_api_endpoint(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one request by its route, method and HTTP status."""
@@ -39,10 +52,3 @@ class PerformanceMonitor:
         self._recorder.observe(API_SECONDS, seconds, **labels)
         self._recorder.add(API_REQUESTS, 1, **labels)
         self._recorder.observe(API_LATENCY, seconds, endpoint=labels["endpoint"], method=labels["method"])
-
-    def _slow(self, message: str, seconds: float, operation: str, facts: dict[str, object]) -> None:
-        fields = {"operation": operation, "duration": round(seconds * 1000), **facts}
-        line = LogLine(
-            self._clock.now(), LogLevel.WARN, message, "PerformanceMonitor", category="performance", facts=fields
-        )
-        self._lines.write([line])

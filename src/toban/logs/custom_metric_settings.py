@@ -10,7 +10,6 @@ from toban.core.labels import LABEL_NAME, METRIC_NAME
 from toban.core.samples import MetricFamily, counter, histogram
 from toban.instruments.metric_families import FINE_BUCKETS
 from toban.logs.logql.lexer import ParseError
-from toban.logs.logql.parser import parse_metric_query
 from toban.logs.logql.simple_search import parse_search
 
 MAX_METRICS: Final = 50
@@ -51,17 +50,7 @@ def _query(text: str) -> str:
         parse_search(text)
     except ParseError as error:
         raise ValueError(f"invalid query: {error}") from None
-    if "{" in text and _is_metric_query(text):
-        raise ValueError('the query is for series: write only its selector and stages, like {level="error"} |= "pay"')
     return text
-
-
-def _is_metric_query(text: str) -> bool:
-    try:
-        parse_metric_query(text)
-    except ParseError:
-        return False
-    return True
 
 
 def _increasing(buckets: tuple[float, ...]) -> tuple[float, ...]:

@@ -2,18 +2,19 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from toban.core.log_line import LogLine
+from toban.core.log_line import LogStream
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 from toban.instruments.cardinality import OTHER, CardinalityLimits
 from toban.logs.custom_metric_settings import LineMetricSettings
+from toban.logs.filter_set import CompiledFilter, FilterSet
 from toban.logs.line_store import StoredLine
-from toban.logs.logql.plan import LinePipeline, line_matcher, plan
-from toban.logs.logql.records import Record
+from toban.logs.logql.plan import LinePipeline, plan
+from toban.logs.logql.records import Record, record_of
 from toban.logs.logql.simple_search import parse_search
 from toban.logs.text_filter import searched_text
 
@@ -29,6 +30,9 @@ LABEL_VALUES: Final = 60
 MAX_SERIES: Final = 500
 """The most combinations of label values of a metric."""
 
+MAX_STREAMS: Final = 4_096
+"""Streams whose metrics are remembered."""
+
 
 @dataclass(slots=True)
 class Counted:
@@ -36,55 +40,105 @@ class Counted:
 
     metric: "LineMetric"
     values: MetricRegistry = field(default_factory=MetricRegistry)
+    amounts: dict[tuple[str, ...], float] = field(default_factory=dict)
+    """What is added to a counter, by the values of its labels, before it is in `values`."""
+
+    limited: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    """Values of labels, and what they are within the limits."""
+
     rejected: int = 0
 
+    def add_amounts(self) -> None:
+        """Add the amounts to the values."""
+        names = self.metric.settings.labels
+        for labels, amount in self.amounts.items():
+            self.values.add(self.metric.family, amount, **dict(zip(names, labels, strict=True)))
+        self.amounts.clear()
 
-class _LastText:
-    """Keeps the text of the last line: all metrics search the same lines, one after the other."""
 
-    def __init__(self) -> None:
-        self._line: LogLine | None = None
-        self._text = ""
+class _LineToCount:
+    """What all metrics read of one line: it is made when the first of them needs it."""
 
-    def __call__(self, line: LogLine) -> str:
-        if self._line is not line:
-            self._line, self._text = line, searched_text(line)
-        return self._text
+    __slots__ = ("_filters", "_found", "_record", "stored")
+
+    def __init__(self, stored: StoredLine, filters: FilterSet) -> None:
+        self.stored = stored
+        self._filters = filters
+        self._found: set[int] | None = None
+        self._record: Record | None = None
+
+    def matches(self, filters: Sequence[CompiledFilter]) -> bool:
+        """Tell whether all of some filters match the line."""
+        if not filters:
+            return True
+        found = self._found
+        if found is None:
+            found = self._found = self._filters.found_in(searched_text(self.stored.line))
+        for one in filters:  # noqa: SIM110  # a generator would take longer than the check
+            if not one.matches(found):
+                return False
+        return True
+
+    @property
+    def record(self) -> Record:
+        """The record of the line, which others share."""
+        if self._record is None:
+            self._record = record_of(self.stored.line)
+        return self._record
+
+    def own_record(self) -> Record:
+        """Return a record that stages may change: they replace what it shares with others."""
+        shared = self.record
+        return Record(shared.line, shared.text, shared.stream, shared.metadata)
 
 
 class LineMetric:
     """One metric: which lines it counts, and under which labels. Only the thread that stores lines counts with it."""
 
-    def __init__(self, settings: LineMetricSettings, text_of: Callable[[LogLine], str], meters: MetricRegistry) -> None:
+    def __init__(self, settings: LineMetricSettings, meters: MetricRegistry) -> None:
         """Raises ``ParseError`` for a query that the settings would have rejected."""
         self.settings = settings
         self.family = settings.family
-        found = plan(parse_search(settings.query))
-        self._matches = line_matcher(found, text_of)
-        self._pipeline = LinePipeline(found.stages)
+        self.plan = plan(parse_search(settings.query))
+        self._pipeline = LinePipeline(self.plan.stages)
+        self._reads_record = bool(self.plan.stages or settings.labels or settings.value)
         self._limits = CardinalityLimits(meters, dict.fromkeys(settings.labels, LABEL_VALUES))
         self._series = set[tuple[str, ...]]()
 
-    def count(self, stored: StoredLine, counted: Counted) -> None:
-        """Count a line if the query finds it."""
-        if not self._matches(stored) or not (record := self._pipeline.run(stored)):
+    def count(self, line: _LineToCount, counted: Counted) -> None:
+        """Count a line that the selector and the filters of the query find, if its stages find it too."""
+        if self.plan.trace_id and line.stored.line.trace_id != self.plan.trace_id:
             return
-        amount = _number(record.value(self.settings.value)) if self.settings.value else 1.0
-        if amount is None:
-            counted.rejected += 1
-        elif self.settings.kind == "counter":
-            counted.values.add(self.family, amount, **self._labels(record))
+        labels: tuple[str, ...] = ()
+        amount = 1.0
+        if self._reads_record:
+            record = self._pipeline.changed(line.own_record()) if self.plan.stages else line.record
+            if not record:
+                return
+            if self.settings.value:
+                found = _number(record.value(self.settings.value))
+                if found is None:
+                    counted.rejected += 1
+                    return
+                amount = found
+            labels = self._labels(record, counted)
+        if self.settings.kind == "counter":
+            counted.amounts[labels] = counted.amounts.get(labels, 0.0) + amount
         else:
-            counted.values.observe(self.family, amount, **self._labels(record))
+            counted.values.observe(self.family, amount, **dict(zip(self.settings.labels, labels, strict=True)))
 
-    def _labels(self, record: Record) -> dict[str, str]:
-        names = self.settings.labels
-        found = tuple(self._limits.limited(name, record.value(name)) for name in names)
+    def _labels(self, record: Record, counted: Counted) -> tuple[str, ...]:
+        values = tuple(map(record.value, self.settings.labels))
+        if known := counted.limited.get(values):
+            return known
+        found = tuple(map(self._limits.limited, self.settings.labels, values))
         if found not in self._series:
             if len(self._series) >= MAX_SERIES:
-                return dict.fromkeys(names, OTHER)
+                return (OTHER,) * len(found)
             self._series.add(found)
-        return dict(zip(names, found, strict=True))
+        if OTHER not in found:  # each value over a limit is counted
+            counted.limited[values] = found
+        return found
 
 
 class LineMetrics:
@@ -100,8 +154,8 @@ class LineMetrics:
         """The metrics are in ``registry``; ``meters`` are toban's own."""
         self._registry = registry
         self._meters = meters
-        self._text_of = _LastText()
         self._metrics: tuple[LineMetric, ...] = ()
+        self._index = _Index(())
         self.configure(settings)
 
     def configure(self, settings: Sequence[LineMetricSettings]) -> None:
@@ -114,7 +168,8 @@ class LineMetrics:
         for family, labels, _ in [*self._registry.series()]:
             if any(it.family == family and it.settings.name not in before for it in self._metrics):
                 self._registry.remove(family, **labels)
-        self._metrics = tuple(before.get(it.name) or LineMetric(it, self._text_of, self._meters) for it in settings)
+        self._metrics = tuple(before.get(it.name) or LineMetric(it, self._meters) for it in settings)
+        self._index = _Index(self._metrics)
         for metric in self._metrics:
             if metric.settings.labels:
                 continue
@@ -125,10 +180,16 @@ class LineMetrics:
 
     def count(self, lines: Sequence[StoredLine]) -> list[Counted]:
         """Return what each metric counts in lines that were just stored."""
-        counted = [Counted(metric) for metric in self._metrics]
+        index = self._index
+        counted = [Counted(metric) for metric in index.metrics]
         for stored in lines if counted else ():
-            for one in counted:
-                one.metric.count(stored, one)
+            if numbers := index.of_stream(stored.line.stream):
+                line = _LineToCount(stored, index.filters)
+                for number in numbers:
+                    if line.matches(index.filters_of[number]):
+                        counted[number].metric.count(line, counted[number])
+        for one in counted:
+            one.add_amounts()
         return counted
 
     async def record(self, counted: Iterable[Counted]) -> None:
@@ -140,6 +201,26 @@ class LineMetrics:
                     self._meters.add(REJECTED, one.rejected, metric=one.metric.settings.name)
                 # A metric with all its series takes some milliseconds.
                 await asyncio.sleep(0)
+
+
+class _Index:
+    """The metrics of a configuration by the stream that they select, and all of their filters in one set."""
+
+    def __init__(self, metrics: Sequence[LineMetric]) -> None:
+        self.metrics = metrics
+        self.filters = FilterSet(it for metric in metrics for it in metric.plan.filters)
+        self.filters_of = [[self.filters.compiled(it) for it in metric.plan.filters] for metric in metrics]
+        self._by_stream: dict[LogStream, tuple[int, ...]] = {}
+
+    def of_stream(self, stream: LogStream) -> tuple[int, ...]:
+        """Return the numbers of the metrics that select a stream."""
+        found = self._by_stream.get(stream)
+        if found is None:
+            if len(self._by_stream) >= MAX_STREAMS:
+                self._by_stream.clear()
+            found = tuple(number for number, it in enumerate(self.metrics) if it.plan.selects(stream))
+            self._by_stream[stream] = found
+        return found
 
 
 def _number(text: str) -> float | None:

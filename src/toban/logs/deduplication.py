@@ -65,6 +65,16 @@ class Deduplicator:
             self._lines.add(at, *bits, by_time, 0, is_exact=True, original=found)
         return False
 
+    def remember(self, source: str, line: LogLine) -> None:
+        """
+        Remember a line with an exact time that was stored before a restart.
+
+        Its copies are known by their time alone: which of them came before the restart is forgotten.
+        """
+        at = milliseconds(line.at)
+        bits = self._sources.get((source, True)) or self._add_source(source, is_exact=True)
+        self._lines.add(at, *bits, hash((hash((line.message, line.level)), at)), 0, is_exact=True)
+
     def _add_source(self, source: str, *, is_exact: bool) -> tuple[int, int]:
         """Return the bits of a source, and of its way: what is before the colon, and whether its times are exact."""
         if len(self._sources) >= MAX_SOURCES:

@@ -124,8 +124,8 @@ class LineFormat:
 
 @cache
 def line_format(name: str = AUTO) -> LineFormat:
-    """Return the parsers of a format; `auto` tries all, and winston's first."""
-    names = sorted(PARSERS.names(), key=lambda kind: kind != "winston") if name == AUTO else [name]
+    """Return the parsers of a format; `auto` tries all: those of JSON first, and of these the one that reads less."""
+    names = sorted(PARSERS.names(), key=lambda kind: (kind != "docker", kind != "winston")) if name == AUTO else [name]
     parsers = [PARSERS.load(kind)(kind=kind) for kind in names if kind != PLAIN]
     return LineFormat(
         tuple(parser for parser in parsers if parser.is_distinctive),

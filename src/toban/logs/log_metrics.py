@@ -1,11 +1,12 @@
 """The metrics that every log line counts for: lines by level, security events, durations that a program logs."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from toban.core.log_line import LogLine
+from toban.core.log_line import LogLevel, LogLine
 from toban.core.ports import Recorder
 from toban.core.samples import counter, histogram
 from toban.instruments.cardinality import CardinalityLimits
@@ -27,6 +28,15 @@ DURATIONS: Final = histogram(
     labels=("operation",),
 )
 
+FAILED_JOBS: Final = counter(
+    "vendure_logged_job_failures_total",
+    "Failed attempts at jobs that Vendure logged, by queue.",
+    labels=("queue",),
+)
+
+FAILED_JOB: Final = re.compile(r"Job [^\s\[]{1,100} \[([^\]]{1,100})\] failed (?:\(attempt |and will not retry)")
+"""What Vendure writes, as a warning, of each attempt that fails (`core/src/job-queue/job.ts`, the BullMQ plugin)."""
+
 SEVERITIES: Final = frozenset({"low", "medium", "high"})
 
 
@@ -37,6 +47,8 @@ def count_lines(lines: Sequence[LogLine], recorder: Recorder, limits: Cardinalit
     for (level, context, service), count in by_stream.items():
         recorder.add(LINES, count, level=level, context=fit("context", context), service=fit("service", service))
     for line in lines:
+        if line.level is LogLevel.WARN and (failed := FAILED_JOB.match(line.message)):
+            recorder.add(FAILED_JOBS, 1, queue=fit("queue", failed[1]))
         if line.category == "security":
             severity = str(line.facts.get("severity"))
             known = severity if severity in SEVERITIES else "medium"

@@ -24,6 +24,7 @@ from toban.logs.deduplication import Deduplicator
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LinePosition, LineStore, StoredLine
 from toban.logs.log_metrics import count_lines
+from toban.logs.recent_sources import Origin, RecentSources, restored
 
 log = structlog.get_logger("toban.logs")
 
@@ -98,7 +99,10 @@ class LogPipeline:
         self._limits = CardinalityLimits(meters)
         self._clock = clock
         self._meters = meters
-        self._deduplicator = Deduplicator()
+        self._deduplicator: Deduplicator | None = None
+        """Read from the store with the first lines, and again after it failed."""
+        self._sources = RecentSources()
+        self._next_number = 0
         self._arrived: deque[_Arrival] = deque()
         self._size, self._waiting = 0, 0
         self._room = asyncio.Condition()
@@ -215,7 +219,12 @@ class LogPipeline:
 
         Returns the new lines, what became of all, and what was counted.
         """
+        deduplicator = self._deduplicator
+        if deduplicator is None:
+            deduplicator = self._deduplicator = restored(self._store)
+            self._next_number = self._store.report().next_number
         new: list[LogLine] = []
+        origins: list[Origin] = []
         cursors: dict[str, str] = {}
         outcomes = Counter[tuple[str, str]]()
         for arrival in batch:
@@ -225,12 +234,15 @@ class LogPipeline:
                 redacted = self._redacted(line)
                 outcome = "unreadable"
                 if redacted:
-                    is_new = self._deduplicator.is_new(source, redacted)
+                    is_new = deduplicator.is_new(source, redacted)
                     outcome = "stored" if is_new else "duplicate"
                     if is_new:
                         new.append(redacted)
+                        origins.append((source, redacted.is_time_exact))
                 outcomes[source.partition(":")[0], outcome] += 1
+        cursors.update(self._sources.cursors(self._next_number, origins))
         first = self._store.append(new, cursors)
+        self._next_number = first + len(new)
         stored = [
             StoredLine(LinePosition(milliseconds(line.at), number), line) for number, line in enumerate(new, first)
         ]
@@ -251,7 +263,7 @@ class LogPipeline:
         """Let those know who wait, and keep the lines of the others for another try."""
         self._failure.failed(str(error))
         # What it has remembered was not stored; a line that comes twice is better than one that is lost.
-        self._deduplicator = Deduplicator()
+        self._deduplicator = None
         for arrival in batch:
             if arrival.stored and not arrival.stored.done():
                 arrival.stored.set_exception(StoreError(f"log lines can't be stored: {error}"))

@@ -60,8 +60,8 @@ class LogFiles(Section):
     """
     Format of the lines; `auto` decides line by line.
 
-    `winston` is JSON, `vendure` its default logger, `nest` that of NestJS, `node` are crashes and warnings of Node.js,
-    `plain` is anything.
+    `winston` is JSON, `docker` any line within JSON, `vendure` its default logger, `nest` that of NestJS, `node` are
+    crashes and warnings of Node.js, `plain` is anything.
     """
 
     service: Annotated[Text, Field(max_length=200)] = ""

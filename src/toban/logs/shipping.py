@@ -19,7 +19,7 @@ from toban.core.ports import HealthStatus, LineSink
 from toban.core.samples import counter, gauge, milliseconds
 from toban.core.wakeup import Wakeup
 from toban.logs.line_store import LineStore, StoredLine
-from toban.logs.sink import LinesRejectedError, Sink, SinkTools
+from toban.logs.sink import LinesRejectedError, Sink, SinkTools, UnansweredError
 
 log = structlog.get_logger("toban.logs")
 
@@ -40,6 +40,7 @@ IDLE: Final = 1.0
 """Seconds between two checks for new lines."""
 
 LONGEST_WAIT: Final = 60.0
+LONGEST_RETRY_AFTER: Final = 3_600.0
 """Seconds between two attempts, unless the receiver asks for more."""
 
 PREFIX: Final = "sink:"
@@ -97,6 +98,8 @@ class LineShipper:
         self._failure = FailureLog(log, "log sink failed, lines wait", "log sink recovered", sink=sink.name)
         self._attempts = 0
         self._waiting = 0
+        self._unanswered = 0
+        """The receiver may have the lines before this number that wait: no response said so."""
 
     def wake(self) -> None:
         """Ship soon: there are new lines."""
@@ -135,8 +138,10 @@ class LineShipper:
             with suppress(StoreError):  # the store reports that itself
                 if self.account:
                     self._report(self.account, await self._next_number())
-            wait = retry_delay(self._attempts, error.after, random.random())  # noqa: S311  # spreading retries is no secret
-            return min(wait.total_seconds(), LONGEST_WAIT) if error.after is None else wait.total_seconds()
+            jitter = random.random()  # noqa: S311  # spreading retries is no secret
+            usual = min(retry_delay(self._attempts, None, jitter).total_seconds(), LONGEST_WAIT)
+            # A receiver may ask for longer, up to an hour.
+            return max(usual, min(error.after or 0.0, LONGEST_RETRY_AFTER))
         self._failure.succeeded()
         self._attempts = 0
         return 0.0
@@ -186,8 +191,13 @@ class LineShipper:
             part = parts.pop()
             reasons = [self._reason_to_skip(line) for line in part]
             fit = [line for line, reason in zip(part, reasons, strict=True) if not reason]
+            again = sum(line.position.number < self._unanswered for line in fit)
             try:
                 outcomes = await self._shipped(fit) if fit else Counter[str]()
+            except UnansweredError:
+                self._meters.add(RESENT, again, sink=self._sink.name)
+                self._unanswered = max(self._unanswered, fit[-1].position.number + 1)
+                raise
             except LinesRejectedError as error:
                 if len(fit) > 1:
                     middle = len(part) // 2
@@ -197,8 +207,7 @@ class LineShipper:
                 outcomes = Counter({error.reason: 1})
             outcomes["shipped"] += len(fit) - outcomes.total()
             outcomes.update(reason for reason in reasons if reason)
-            if self._attempts:
-                self._meters.add(RESENT, len(fit), sink=self._sink.name)
+            self._meters.add(RESENT, again, sink=self._sink.name)
             account = await self._settle(account.settled(part[-1].position.number + 1, outcomes))
 
     async def _shipped(self, lines: Sequence[StoredLine]) -> Counter[str]:

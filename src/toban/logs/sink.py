@@ -41,6 +41,10 @@ WAITING_STATUSES: Final = frozenset({401, 403, 404, 405, 407})
 """Statuses below 500 that are no fault of the lines: they wait until somebody mends the settings."""
 
 
+class UnansweredError(DeliveryError):
+    """No response said whether the receiver has the lines."""
+
+
 class LinesRejectedError(Exception):
     """The receiver will never take these lines as they are, at least one of them; ``reason`` says why, in a word."""
 
@@ -195,7 +199,9 @@ class HttpSink(Sink, ABC):
             ):
                 received = await read_body_start(response, MAX_RESPONSE)
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ResponseTooLargeError) as error:
-            raise DeliveryError(f"{shown}: {safe_text(error_reason(error), self.secrets())}") from None
+            is_sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL)
+            failure = UnansweredError if is_sent else DeliveryError
+            raise failure(f"{shown}: {safe_text(error_reason(error), self.secrets())}") from None
         if response.is_success:
             return self.rejected(_json(received), lines)
         text = safe_text(received[:500].decode("utf-8", "replace"), self.secrets())

@@ -28,9 +28,14 @@ def compile_filter(text_filter: TextFilter) -> Callable[[str], bool]:
     return lambda text: any(found(text) for found in finds) != is_negated
 
 
+def expression(wanted: str, text_filter: TextFilter) -> str:
+    """Return the expression (RE2) for one text of a filter."""
+    pattern = wanted if text_filter.is_regex else re2.escape(wanted)
+    return f"(?i){pattern}" if text_filter.ignore_case else pattern
+
+
 def _finds(wanted: str, text_filter: TextFilter) -> Callable[[str], bool]:
     if not text_filter.is_regex and not text_filter.ignore_case:
         return lambda text: wanted in text
-    pattern = wanted if text_filter.is_regex else re2.escape(wanted)
-    regex = compile_regex(f"(?i){pattern}" if text_filter.ignore_case else pattern)
+    regex = compile_regex(expression(wanted, text_filter))
     return lambda text: regex.search(text) is not None

@@ -87,6 +87,11 @@ class Channel(Plugin, ABC):
         """The recipients of its messages, where the receiver may reject some of them alone."""
         return ()
 
+    @property
+    def answer_hook(self) -> str:
+        """The path to which its service sends what people answer; empty where it sends nothing."""
+        return ""
+
     @abstractmethod
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """

@@ -15,12 +15,22 @@ SELLING: Final = (
 BACKGROUND: Final = "worker_.*|queue_.*|job_.*|scheduled_task_.*|vendure_tables_behind"
 """Alerts about background work."""
 
+LOGGED: Final = "log_error_burst|node_crash_loop|plugin_errors_logged|job_failures_logged"
+"""Alerts about errors in logs: whatever fails is logged too, mostly by all of the shop's processes."""
+
 CAUSES: Final = (
     # source, targets, equal labels
-    ("database_connection_failed", f"database_.*|{SELLING}|{BACKGROUND}", ()),
-    ("redis_connection_failed", f"redis_.*|upstash_suspended|{SELLING}|{BACKGROUND}", ()),
-    ("redis_refuses_writes|redis_quota_exceeded|upstash_suspended", f"redis_memory_high|{SELLING}|{BACKGROUND}", ()),
-    ("application_down", SELLING, ()),
+    ("database_connection_failed", f"database_.*|{SELLING}|{BACKGROUND}|{LOGGED}", ()),
+    ("redis_connection_failed", f"redis_.*|upstash_suspended|{SELLING}|{BACKGROUND}|{LOGGED}", ()),
+    (
+        "redis_refuses_writes|redis_quota_exceeded|upstash_suspended",
+        f"redis_memory_high|{SELLING}|{BACKGROUND}|{LOGGED}",
+        (),
+    ),
+    ("application_down", f"{SELLING}|{LOGGED}", ()),
+    ("worker_down|worker_silent|queue_failing|payments_failing|order_failure_rate", LOGGED, ()),
+    ("node_crash_loop", "log_error_burst", ("service",)),
+    ("plugin_errors_logged|job_failures_logged", "log_error_burst", ()),
     ("storefront_down", "page_nearly_empty|uptimerobot_down", ()),
     ("worker_down", "worker_silent|worker_behind|queue_.*|job_.*|scheduled_task_.*", ()),
     ("worker_silent", "worker_behind|queue_.*|job_.*|scheduled_task_.*", ()),
@@ -33,7 +43,7 @@ CAUSES: Final = (
     ("fly_machine_crash_loop", "fly_machine_not_as_wanted|fly_check_failing", ("instance",)),
     ("fly_machine_not_as_wanted", "fly_check_failing", ("instance",)),
     ("database_connections_full", "database_connection_high", ("instance",)),
-    ("database_connections_full", f"{SELLING}|{BACKGROUND}", ()),
+    ("database_connections_full", f"{SELLING}|{BACKGROUND}|{LOGGED}", ()),
     ("disk_full", "disk_usage_high", ("instance", "mount")),
     ("certificate_expired", "certificate_expiring", ("instance",)),
 )

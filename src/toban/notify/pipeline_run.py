@@ -89,6 +89,8 @@ class PipelineRun:
     destinations: Mapping[str, Sequence[Destination]] = field(default_factory=dict)
     inhibited_by: Mapping[str, str] = field(default_factory=dict)
     """The source that inhibits each inhibited alert."""
+    lingering: frozenset[str] = frozenset()
+    """The inhibited alerts whose source is resolved: they fire as long as their windows reach back to it."""
     silenced_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The ids of the silences that match each silenced alert."""
     muted_by: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -58,7 +58,9 @@ def incident_content(
     footer = catalogue("toban.reports", language)["footer"].format(at=at(made), zone=policy.zone.key)
     address = policy.address.rstrip("/")
     link = f"{address}/incidents/{incident.id}" if address else ""
-    return Content(language, say["report-title"].format(id=incident.id, title=incident.title), blocks, footer, link)
+    return Content(
+        language, say["report-title"].format(id=incident.id, title=incident.titled(language)), blocks, footer, link
+    )
 
 
 def _what_helped(timeline: Sequence[TimelineEntry]) -> list[TimelineEntry]:

@@ -31,11 +31,17 @@ class TrueIncident:
     begins: datetime
     ends: datetime
     id: int = 0
+    title_ja: str = ""
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return f"#{self.id} {self.title}" if self.id else self.title
+        return self.named("en")
+
+    def named(self, language: str) -> str:
+        """Return what people call it in a language."""
+        title = (self.title_ja if language == "ja" else "") or self.title
+        return f"#{self.id} {title}" if self.id else title
 
     def is_found_at(self, fired: Sequence[datetime]) -> datetime | None:
         """Return the first of some times, in order, at which a firing finds it."""
@@ -53,7 +59,7 @@ def true_incidents(
     belong to none are one incident where they touch.
     """
     book = [
-        TrueIncident(one_line(it.title)[:TITLE_LENGTH], it.begins, max(it.begins, it.ends or now), it.id)
+        TrueIncident(_title(it.title), it.begins, max(it.begins, it.ends or now), it.id, _title(it.title_ja))
         for it in records
     ]
     others: list[TrueIncident] = []
@@ -69,6 +75,10 @@ def true_incidents(
         else:
             others.append(TrueIncident(firing.rule[:TITLE_LENGTH], begins, ends))
     return sorted([*book, *others], key=lambda it: (it.begins, it.id))[-most:]
+
+
+def _title(text: str) -> str:
+    return one_line(text)[:TITLE_LENGTH]
 
 
 def unnoticed(incidents: Sequence[TrueIncident], firings: Sequence[Firing]) -> list[TrueIncident]:

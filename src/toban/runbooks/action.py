@@ -1,22 +1,44 @@
 """An action does one thing about an alert: it says what it would do, does it, and looks whether it helped."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import httpx2
+from pydantic import AfterValidator
 
 from toban.core.alerts import Alert
 from toban.core.config_types import Duration
+from toban.core.errors import BadQueryError
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock, InstantQueryEngine
+from toban.core.samples import milliseconds
+from toban.promql.parser import parse
 from toban.shop.admin_api import AdminApi
 from toban.shop.connections import ShopConnections
 
 if TYPE_CHECKING:
     from toban.shop.admin_database import AdminDatabase
+
+
+def _parsed(text: str) -> str:
+    """Return an expression that PromQL accepts. Raises ``ValueError``."""
+    if text:
+        try:
+            parse(text)
+        except BadQueryError as error:
+            raise ValueError(str(error)) from error
+    return text
+
+
+Expression = Annotated[str, AfterValidator(_parsed)]
+"""A PromQL expression; empty for none."""
+
+
+CAN_SELL: Final = 'min(up{job="vendure"}) == 1'
+"""The PromQL expression that has a result while the Shop API works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +49,7 @@ class Plan:
     ``description`` is one sentence for the person who approves it. ``state`` is what it was decided on, like the
     versions of machines or the start of a session: an act is void when that has changed. ``targets`` are the things
     that it acts on, each by a name: cooldowns and budgets count them. ``facts`` are the action's own, as plain data.
+    A step that ``goes_on`` is planned again after this act, for the next thing; what is not ``needed`` is passed over.
     """
 
     description: str
@@ -35,6 +58,8 @@ class Plan:
     facts: Mapping[str, Any] = field(default_factory=dict)
     needs_approval: bool = False
     """Whether a person must approve it even where its runbook acts by itself."""
+    goes_on: bool = False
+    needed: bool = True
 
     @property
     def text_ja(self) -> str:
@@ -49,13 +74,19 @@ class Plan:
             "targets": list(self.targets),
             "facts": dict(self.facts),
             "needs_approval": self.needs_approval,
+            "goes_on": self.goes_on,
         }
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> "Plan":
         """Return the plan that ``as_dict`` returned."""
         return cls(
-            body["description"], body["state"], tuple(body["targets"]), dict(body["facts"]), body["needs_approval"]
+            body["description"],
+            body["state"],
+            tuple(body["targets"]),
+            dict(body["facts"]),
+            body["needs_approval"],
+            body.get("goes_on", False),  # runs of older versions are read too
         )
 
 
@@ -91,6 +122,11 @@ class ActionTools:
     address: str = ""
     """The URL of toban's pages; empty where people can't reach them."""
 
+    async def has_result(self, expression: str) -> bool:
+        """Tell whether a PromQL expression has a result now. Raises ``QueryError``, ``StoreError``."""
+        result = await self.queries.instant(expression, milliseconds(self.clock.now()))
+        return bool(result.series)
+
     @property
     def database(self) -> "AdminDatabase":
         """The connection for acting on the shop's database. Raises ``ActionError`` where there is none."""
@@ -119,6 +155,14 @@ class Action(Plugin, ABC):
 
     timeout: Duration = timedelta(minutes=5)
     """How long it may take in all."""
+
+    unless: Expression = ""
+    """A PromQL expression: the step is passed over when it has a result by then."""
+
+    @property
+    def expressions(self) -> Sequence[str]:
+        """The PromQL expressions that it evaluates; empty ones don't count."""
+        return (self.unless,)
 
     @abstractmethod
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:

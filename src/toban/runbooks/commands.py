@@ -20,7 +20,7 @@ from toban.promql.parser import parse
 from toban.promql.syntax_tree import metric_of, selectors
 from toban.runbooks import repository
 from toban.runbooks.action import Action
-from toban.runbooks.run import Run, RunState, StepRecord, StopSwitch
+from toban.runbooks.run import Run, RunState, StopSwitch
 from toban.runbooks.runbook import Mode, Runbook
 from toban.runbooks.service import RunbookService
 from toban.state import audit_log, event_log
@@ -62,12 +62,15 @@ class RunbookCommands:
     async def missing(self, runbook: Runbook) -> list[str]:
         """Return what keeps the actions of a runbook from working here, with the remedy."""
         tools = self._service.ports.tools
-        found = [await step.missing(tools) for step in runbook.steps if isinstance(step, Action)]
-        found += [await self._never_seen(it) for it in (runbook.guard.unless, runbook.guard.second_signal) if it]
+        actions = [step for step in runbook.steps if isinstance(step, Action)]
+        found = [await step.missing(tools) for step in actions]
+        reads = [("the guard", it) for it in (runbook.guard.unless, runbook.guard.second_signal)]
+        reads += [(step.kind, it) for step in actions for it in step.expressions]
+        found += [await self._never_seen(reader, it) for reader, it in reads if it]
         return [it for it in dict.fromkeys(found) if it]
 
-    async def _never_seen(self, expression: str) -> str:
-        """Return which metrics of an expression have no samples of the last hour: it never has a result then."""
+    async def _never_seen(self, reader: str, expression: str) -> str:
+        """Return which metrics of an expression have no samples of the last hour: those never have a result."""
         unseen = []
         for selector in selectors(parse(expression).root):
             metric = metric_of(selector)
@@ -80,7 +83,7 @@ class RunbookCommands:
                     return f"{metric} can't be queried: {error}"
                 if not counted.series:
                     unseen.append(metric)
-        return f"the guard reads {', '.join(dict.fromkeys(unseen))}, which has no samples here" if unseen else ""
+        return f"{reader} reads {', '.join(dict.fromkeys(unseen))}, which has no samples here" if unseen else ""
 
     async def runs(self, limit: int = LISTED) -> list[Run]:
         """Return the newest runs. Raises ``StateError``."""
@@ -183,7 +186,7 @@ class RunbookCommands:
             if run.state is not RunState.WAITING or run.question is None:
                 raise InvalidCommandError(f"run {number} waits for no step: it is {run.state.value}", "id")
             text = comment or run.question.description
-            record = StepRecord(run.step, "text", run.question, False, now, now, ok=True, text=text, by=actor.name)
+            record = replace(run.begin("text", run.question, now), ended=now, ok=True, text=text, by=actor.name)
             after = replace(run.with_step(record), state=RunState.RUNNING, step=run.step + 1, question=None)
             repository.save_run(connection, after)
             self._answered(connection, after, "ticked", text, actor, "ticked a step of a runbook")

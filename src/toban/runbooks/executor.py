@@ -93,7 +93,7 @@ class RunExecutor:
     async def _text_step(self, run: Run, step: TextStep) -> Run:
         plan = Plan(step.text, facts={"text_ja": step.text_ja} if step.text_ja else {})
         if run.mode == Mode.DRY:
-            return await self._record(run, StepRecord(run.step, "text", plan, False, self._clock.now()), step.text)
+            return await self._record(run, run.begin("text", plan, self._clock.now()), step.text)
         await self._save(replace(run, state=RunState.WAITING, question=plan), "waits", step.text, text_ja=step.text_ja)
         raise RunPausedError
 
@@ -104,16 +104,16 @@ class RunExecutor:
         context, decided = self._context(run), self._clock.monotonic()
         try:
             async with asyncio.timeout(action.timeout.total_seconds()):
-                plan = await action.plan(context, self._ports().tools)
+                plan = await self._plan(action, context)
         except (TobanError, TimeoutError) as error:
             raise RunEndedError(RunState.FAILED, _reason(action, error)) from error
-        if run.mode == Mode.DRY:
-            text = f"would {plan.description}" if action.acts else plan.description
-            return await self._record(run, StepRecord(run.step, action.kind, plan, False, self._clock.now()), text)
+        if run.mode == Mode.DRY or not plan.needed:
+            text = f"would {plan.description}" if action.acts and plan.needed else plan.description
+            return await self._record(run, run.begin(action.kind, plan, self._clock.now()), text)
         run = await self._approved(runbook, run, action, plan)
         if action.acts:
             await self._check_brakes(runbook, run, plan, decided)
-        record = StepRecord(run.step, action.kind, plan, action.acts, self._clock.now())
+        record = run.begin(action.kind, plan, self._clock.now(), acts=action.acts)
         run = run.with_step(record)
         await self._save(run, "acts" if action.acts else "", plan.description, "begins to act")
         try:
@@ -128,12 +128,19 @@ class RunExecutor:
         self._count(run, action, "succeeded")
         return await self._record(run, record, text)
 
+    async def _plan(self, action: Action, context: ActionContext) -> Plan:
+        tools = self._ports().tools
+        if action.unless and await tools.has_result(action.unless):
+            return Plan(f"not needed: `{action.unless}` has a result", needed=False)
+        return await action.plan(context, tools)
+
     async def _approved(self, runbook: Runbook, run: Run, action: Action, plan: Plan) -> Run:
         """Return the run once a person has approved this plan; where nobody has, ask and wait."""
         needs_answer = action.asks or plan.needs_approval or (action.acts and run.mode == Mode.ASK)
         if not needs_answer:
             return run
-        if not run.approved_by or (action.asks and run.question is None):
+        # One yes is for all acts of a run but those that need one of their own.
+        if not run.approved_by or ((action.asks or plan.needs_approval) and run.question is None):
             expires = self._clock.now() + runbook.guard.expires
             asked = replace(run, state=RunState.ASKED, question=plan, expires=expires, approved_by="")
             await self._save(asked, "asked", plan.description)
@@ -191,9 +198,10 @@ class RunExecutor:
             write("runbook ended", runbook=ended.runbook, run=number, outcome=state.value, reason=text)
 
     async def _record(self, run: Run, record: StepRecord, text: str) -> Run:
-        """Write the result of a step, and go on with the next one."""
+        """Write the result of an act, and go on with the next one, of this step or of the one after it."""
         done = replace(record, ended=self._clock.now(), ok=True, text=text)
-        after = replace(run.with_step(done), step=run.step + 1)
+        again = record.acts and record.plan.goes_on
+        after = replace(run.with_step(done), step=run.step if again else run.step + 1)
         await self._save(after, "acted" if record.acts else "", text, "acted")
         return after
 
@@ -209,7 +217,7 @@ class RunExecutor:
                 facts = {
                     "runbook": run.runbook,
                     "run": run.id,
-                    "key": f"run-{run.id}.{record.index}",
+                    "key": record.key,
                     "action": record.kind,
                     "targets": list(record.plan.targets),
                     "text": text[:1000],
@@ -221,7 +229,7 @@ class RunExecutor:
         self._changed()
 
     def _context(self, run: Run) -> ActionContext:
-        return ActionContext(run.alert, run.id, f"run-{run.id}.{run.step}", run.started)
+        return ActionContext(run.alert, run.id, run.key, run.started)
 
     def _count(self, run: Run, action: Action, outcome: str) -> None:
         if action.acts:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from toban.core.config_types import format_duration
 from toban.core.errors import ActionError
-from toban.runbooks.action import ActionTools
+from toban.runbooks.action import ActionTools, Plan
 
 OTHERS: Final = "^(pg_dump|pg_dumpall|pg_restore|pg_basebackup|pg_repack|toban|barman|pgbackrest|wal-g)"
 """Names of applications whose sessions are never ended: backups, and toban itself."""
@@ -197,6 +198,30 @@ async def present(tools: ActionTools, chosen: Sequence[Mapping[str, Any]]) -> in
     return sum([len(await tools.database.execute(PRESENT, it)) for it in chosen])
 
 
+async def blocker(tools: ActionTools, user: str, waited: timedelta) -> tuple[Session, list[Session]] | None:
+    """
+    Return the session of the shop at the root of a lock chain, and who waits for it; None where nobody waits for long.
+
+    Who waits for a moment waits for a customer, and for nobody who hangs. Raises ``ActionError`` where what others wait
+    for may not be ended.
+    """
+    may_end = {it.pid for it in await sessions(tools, user)}
+    chains, now = await in_chains(tools), tools.clock.now()
+    roots = [(root, waiting_for(root, chains)) for root in blockers(chains)]
+    roots = [found for found in roots if any(it.query_start and now - it.query_start >= waited for it in found[1])]
+    if not roots:
+        return None
+    if chosen := next((found for found in roots if found[0].pid in may_end), None):
+        return chosen
+    left = listed([root for root, _ in roots], now)
+    raise ActionError(f"no session of the shop that may be ended blocks others; what blocks is left alone: {left}")
+
+
+def nobody_waits(waited: timedelta) -> Plan:
+    """Return the plan of an action that is not needed, for nobody has waited for long enough."""
+    return Plan(f"nobody has waited for a lock for {format_duration(waited)}", needed=False)
+
+
 def blockers(found: Sequence[Session]) -> list[Session]:
     """Return the sessions at the roots of lock chains: others wait for them, and they wait for nobody."""
     return sorted((it for it in found if it.blocks and not it.blockers), key=lambda it: (-it.blocks, it.state_change))
@@ -215,14 +240,6 @@ def listed(found: Sequence[Session], now: datetime) -> str:
     """Return some sessions in one line, of many the first ones and how many more there are."""
     more = f", +{len(found) - MOST_LISTED}" if len(found) > MOST_LISTED else ""
     return ", ".join(it.described(now) for it in found[:MOST_LISTED]) + more
-
-
-async def no_blocker(tools: ActionTools, text: str) -> ActionError:
-    """Return the error that nothing may be done about, with who is at the roots. Raises ``ActionError``."""
-    roots = blockers(await in_chains(tools))
-    if not roots:
-        return ActionError(text)
-    return ActionError(f"{text}; what blocks is left alone: {listed(roots, tools.clock.now())}")
 
 
 def older_than(found: Sequence[Session], state: str, age: timedelta, now: datetime) -> list[Session]:

@@ -45,13 +45,14 @@ FAILURES: Final = frozenset({RunState.FAILED, RunState.UNKNOWN})
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """
-    What became of one step.
+    What became of one step, or of one act of a step that has several.
 
     ``intended`` is when it was written that the act begins: what has no ``ended`` then may have been done. ``plan`` is
-    what it was to do.
+    what it was to do. ``key`` is the same for all attempts of the act, and that of no other.
     """
 
     index: int
+    key: str
     kind: str
     plan: Plan
     acts: bool
@@ -66,6 +67,7 @@ class StepRecord:
         """Return it as plain data."""
         return {
             "index": self.index,
+            "key": self.key,
             "kind": self.kind,
             "plan": self.plan.as_dict(),
             "acts": self.acts,
@@ -81,6 +83,7 @@ class StepRecord:
         """Return it from what ``as_dict`` returned."""
         return cls(
             body["index"],
+            body.get("key", str(body["index"])),  # older ones have one act for each step
             body["kind"],
             Plan.from_dict(body["plan"]),
             body["acts"],
@@ -141,7 +144,17 @@ class Run:
 
     def with_step(self, record: StepRecord) -> Self:
         """Return it with the record of a step, a new or a changed one."""
-        return replace(self, steps=(*(it for it in self.steps if it.index != record.index), record))
+        return replace(self, steps=(*(it for it in self.steps if it.key != record.key), record))
+
+    def begin(self, kind: str, plan: Plan, at: datetime, *, acts: bool = False) -> StepRecord:
+        """Return the record of the next step, or of its next act, which begins."""
+        return StepRecord(self.step, self.key, kind, plan, acts, at)
+
+    @property
+    def key(self) -> str:
+        """The key of the next act."""
+        acted = sum(it.index == self.step and it.ended is not None for it in self.steps)
+        return f"run-{self.id}.{self.step}{f'.{acted}' if acted else ''}"
 
     def finished(self, state: RunState, at: datetime, text: str) -> Self:
         """Return it as ended."""

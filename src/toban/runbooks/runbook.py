@@ -6,16 +6,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from toban.core.alerts import Alert
 from toban.core.config_types import Duration, Section
-from toban.core.errors import BadQueryError
 from toban.core.matcher_syntax import MatcherText, parse_matchers
 from toban.core.matchers import Matcher, matches_all
 from toban.oncall.schedule_settings import Restriction
-from toban.promql.parser import parse
-from toban.runbooks.action import ACTIONS, Action
+from toban.runbooks.action import ACTIONS, Action, Expression
 
 MAX_STEPS: Final = 30
 
@@ -67,20 +65,6 @@ def _read_step(value: object, info: ValidationInfo) -> Action | TextStep:
 
 Step = Annotated[Any, BeforeValidator(_read_step)]
 """An action, or a sentence for people."""
-
-
-def _parsed(text: str) -> str:
-    """Return an expression that PromQL accepts. Raises ``ValueError``."""
-    if text:
-        try:
-            parse(text)
-        except BadQueryError as error:
-            raise ValueError(str(error)) from error
-    return text
-
-
-Expression = Annotated[str, AfterValidator(_parsed)]
-"""A PromQL expression; empty for none."""
 
 
 class Guard(Section):

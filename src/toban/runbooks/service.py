@@ -15,7 +15,6 @@ from toban.core.errors import QueryError, StateError, StoreError
 from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus
-from toban.core.samples import milliseconds
 from toban.core.wakeup import Wakeup
 from toban.runbooks import repository
 from toban.runbooks.brakes import Situation, may_run
@@ -187,17 +186,14 @@ class RunbookService:
     async def _signals(self, runbook: Runbook, mode: Mode, reason: str) -> tuple[Mode | None, str]:
         """Evaluate the expressions of a guard; one that can't be evaluated is a doubt."""
         try:
-            if runbook.guard.unless and await self._has_result(runbook.guard.unless):
+            tools = self.ports.tools
+            if runbook.guard.unless and await tools.has_result(runbook.guard.unless):
                 return None, f"`unless` has a result: {runbook.guard.unless}"
-            if mode is Mode.AUTO and (second := runbook.guard.second_signal) and not await self._has_result(second):
+            if mode is Mode.AUTO and (second := runbook.guard.second_signal) and not await tools.has_result(second):
                 return Mode.ASK, f"the second signal does not confirm it: {second}"
         except (QueryError, StoreError) as error:
             return (Mode.ASK if mode is Mode.AUTO else mode), f"its guard can't be evaluated: {error}"
         return mode, reason
-
-    async def _has_result(self, expression: str) -> bool:
-        result = await self.ports.tools.queries.instant(expression, milliseconds(self._clock.now()))
-        return bool(result.series)
 
     async def _recover(self) -> None:
         """Continue the runs that the last process left: look at an act without a result, repeat none."""

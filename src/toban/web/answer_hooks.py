@@ -1,6 +1,6 @@
 """The signed requests by which Slack, PagerDuty, LINE and Twilio pass on what people answer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from xml.sax.saxutils import escape as xml_escape
 
@@ -47,12 +47,14 @@ class AnswerHooks:
         body = await read_body(request)
         stamp = request.headers.get("x-slack-request-timestamp", "")
         given, now = request.headers.get("x-slack-signature", ""), self._clock.now()
-        secrets = self._answers.slack_secrets
-        if not secrets:
-            return problem(403, "no channel of kind slack has a signing_secret")
-        channel = next((it for it in secrets if slack.is_signed(secrets[it], stamp, body, given, now)), None)
-        if channel is None:
-            return problem(403, "the signature is wrong or older than 5 minutes: check signing_secret and the clock")
+        channel = _signing_channel(
+            self._answers.slack_secrets,
+            lambda secret: slack.is_signed(secret, stamp, body, given, now),
+            unset="no channel of kind slack has a signing_secret",
+            wrong="the signature is wrong or older than 5 minutes: check signing_secret and the clock",
+        )
+        if isinstance(channel, Response):
+            return channel
         try:
             payload = slack.parse_request(body)
         except ValueError as error:
@@ -64,12 +66,15 @@ class AnswerHooks:
     async def pagerduty(self, request: Request) -> Response:
         """Receive an event."""
         body = await read_body(request)
-        given, secrets = request.headers.get("x-pagerduty-signature", ""), self._answers.pagerduty_secrets
-        if not secrets:
-            return problem(403, "no channel of kind pagerduty has a webhook_secret")
-        channel = next((it for it in secrets if pagerduty.is_signed(secrets[it], body, given)), None)
-        if channel is None:
-            return problem(403, "the signature is wrong: is webhook_secret the one of the subscription?")
+        given = request.headers.get("x-pagerduty-signature", "")
+        channel = _signing_channel(
+            self._answers.pagerduty_secrets,
+            lambda secret: pagerduty.is_signed(secret, body, given),
+            unset="no channel of kind pagerduty has a webhook_secret",
+            wrong="the signature is wrong: is webhook_secret the one of the subscription?",
+        )
+        if isinstance(channel, Response):
+            return channel
         try:
             event = as_mapping(as_mapping(orjson.loads(body)).get("event"))
         except ValueError as error:
@@ -79,12 +84,15 @@ class AnswerHooks:
     async def line(self, request: Request) -> Response:
         """Receive postbacks; other events, and the empty request by which LINE verifies the address, are ignored."""
         body = await read_body(request)
-        given, secrets = request.headers.get("x-line-signature", ""), self._answers.line_secrets
-        if not secrets:
-            return problem(403, "no channel of kind line has a channel_secret")
-        channel = next((it for it in secrets if line.is_signed(secrets[it], body, given)), None)
-        if channel is None:
-            return problem(403, "the signature is wrong: is channel_secret the one of the Messaging API channel?")
+        given = request.headers.get("x-line-signature", "")
+        channel = _signing_channel(
+            self._answers.line_secrets,
+            lambda secret: line.is_signed(secret, body, given),
+            unset="no channel of kind line has a channel_secret",
+            wrong="the signature is wrong: is channel_secret the one of the Messaging API channel?",
+        )
+        if isinstance(channel, Response):
+            return channel
         try:
             events = line.parse_request(body)
         except ValueError as error:
@@ -98,18 +106,20 @@ class AnswerHooks:
     async def twilio(self, request: Request) -> Response:
         """Receive a key that was pressed in a call, and respond with what is said then."""
         body, answers = await read_body(request), self._answers
-        if not answers.twilio_tokens:
-            return problem(403, "no channel of kind twilio has `answers`, or notify.address is not set")
         try:
             fields = twilio.parse_form(body)
         except ValueError as error:
             return problem(400, f"the request is no form: {error}")
         given, query = request.headers.get("x-twilio-signature", ""), request.url.query
         url = f"{answers.address.rstrip('/')}{HOOK}{f'?{query}' if query else ''}"
-        tokens = answers.twilio_tokens
-        channel = next((it for it in tokens if twilio.is_signed(tokens[it], url, fields, given)), None)
-        if channel is None:
-            return problem(403, "the signature is wrong: is the token right, and notify.address what Twilio calls?")
+        channel = _signing_channel(
+            answers.twilio_tokens,
+            lambda token: twilio.is_signed(token, url, fields, given),
+            unset="no channel of kind twilio has `answers`, or notify.address is not set",
+            wrong="the signature is wrong: is the token right, and notify.address what Twilio calls?",
+        )
+        if isinstance(channel, Response):
+            return channel
         source, kept = answers.twilio[channel], twilio.kept_fields(dict(fields), request.query_params.get(INCIDENT, ""))
         if kept["digits"] not in twilio.KEYS:
             return _call(gather(say(xml_escape(source.say("key-unknown")), source.language), url))
@@ -126,6 +136,16 @@ class AnswerHooks:
         except StateError as error:
             return problem(503, str(error), headers={"retry-after": str(RETRY_AFTER)})
         return Response(status_code=200)
+
+
+def _signing_channel(
+    secrets: Mapping[str, str], is_signed: Callable[[str], bool], *, unset: str, wrong: str
+) -> str | Response:
+    """Return the channel whose secret signed a request, or else the response that says what to look at."""
+    if not secrets:
+        return problem(403, unset)
+    channel = next((name for name, secret in secrets.items() if is_signed(secret)), None)
+    return problem(403, wrong) if channel is None else channel
 
 
 def _call(spoken: str) -> Response:

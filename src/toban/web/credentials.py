@@ -1,5 +1,6 @@
 """Reads the credentials of a request: a token, the cookie of a session, an address."""
 
+import base64
 import hmac
 import ipaddress
 from typing import Final
@@ -21,6 +22,10 @@ SECURE_COOKIE: Final = "__Host-toban"
 """The name of the cookie under an https address: browsers accept it with `Secure`, for this host and from it alone."""
 
 API_TOKEN: Final = "tbn_"  # noqa: S105  # how every API token begins
+
+
+BROWSERS: Final = frozenset({"origin", "sec-fetch-site"})
+"""Headers that only browsers send."""
 
 
 class Credentials:
@@ -62,14 +67,17 @@ class Credentials:
         """
         address = self.client_address(scope, headers)
         scheme, _, shown = headers.get("authorization", "").partition(" ")
-        token = shown.strip()
-        if scheme.lower() == "bearer":
-            if found := self._bearer(token, address):
-                return found
-        elif self._access and (is_same_origin or scope["method"] in SAFE):
+        is_bearer = scheme.lower() == "bearer"
+        # A browser that was once given name and password sends them with requests of other pages too.
+        is_of_page = not (is_same_origin or scope["method"] in SAFE) and not BROWSERS.isdisjoint(headers.keys())
+        is_basic = scheme.lower() == "basic" and not is_of_page
+        token = shown.strip() if is_bearer else _password(shown) if is_basic else ""
+        if token and (found := self._bearer(token, address)):
+            return found
+        if not is_bearer and self._access and (is_same_origin or scope["method"] in SAFE):
             secret = _cookie(headers, self.cookie_name(host))
-            if secret and (found := self._signed_in(self._access, secret, address, is_use=is_use)):
-                return found
+            if secret and (signed_in := self._signed_in(self._access, secret, address, is_use=is_use)):
+                return signed_in
         anonymous = Actor(ANONYMOUS.name, ANONYMOUS.via, address)
         is_refused = token.startswith(API_TOKEN)  # revoked or expired: it must not go on by being nobody
         granted = EVERYTHING if self.is_open and not is_refused else PUBLIC
@@ -116,6 +124,19 @@ class Credentials:
     def _is_proxy(self, address: str) -> bool:
         found = parse_ip(address)
         return found is not None and any(found in network for network in self._proxies)
+
+
+def _password(shown: str) -> str:
+    """
+    Return the password of HTTP's Basic scheme (RFC 7617), whatever the name; empty where it is not valid.
+
+    Many programs that push or query can send a name and a password only: their password is a token. Another one, like
+    that of a reverse proxy, is of no use here.
+    """
+    try:
+        return base64.b64decode(shown.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _cookie(headers: Headers, name: str) -> str:

@@ -22,7 +22,7 @@ from toban.core.paths import SOCKET
 from toban.core.ports import Clock, HealthStatus
 from toban.web.auth import NetworkAccess, TrustedAccess
 from toban.web.http_protocol import HttpProtocol
-from toban.web.listener import DescriptorReserve, ListeningServer, most_connections
+from toban.web.listener import BACKLOG, DescriptorReserve, ListeningServer, most_connections
 from toban.web.settings import WebSettings, split
 from toban.web.socket_protocol import MESSAGE_BYTES, PING_INTERVAL, SocketProtocol
 
@@ -185,7 +185,11 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 @contextmanager
 def network(listen: str, setting: str = "web.listen") -> Iterator[socket.socket]:
-    """Bind an address. Raises ``SettingsError`` when it is in use or not of this machine."""
+    """
+    Listen on an address; who connects waits until it is served.
+
+    Raises ``SettingsError`` when it is in use or not of this machine.
+    """
     host, port = split(listen)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -196,6 +200,7 @@ def network(listen: str, setting: str = "web.listen") -> Iterator[socket.socket]
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(address)
+            opened.listen(BACKLOG)  # two programs that start together can both bind it: only one can listen
         except OSError as error:
             raise SettingsError(
                 f"{setting}: {listen}: {error.strerror}: is another program using it? Choose another"

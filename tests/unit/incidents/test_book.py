@@ -8,7 +8,8 @@ from tests.incident_timeline import Night, policy
 from toban.core.alerts import AlertStatus
 from toban.incidents import lifecycle
 from toban.incidents.book import MAX_OPEN, Suppression
-from toban.incidents.incident import MAX_ALERTS, IncidentState
+from toban.incidents.incident import MAX_ALERTS, Incident, IncidentState
+from toban.incidents.timeline_text import entry_text
 
 
 @pytest.fixture(params=[False, True], ids=["straight", "restarted"])
@@ -48,6 +49,27 @@ def test_what_is_explained_joins_the_incident_of_its_cause_whichever_fires_first
     night.at("1:02")
     assert names(night) == ["cause", "other symptom", "symptom"]
     assert len(night.book.incidents) == 1
+
+
+def test_what_only_lingers_keeps_no_incident_open_and_reopens_it_when_it_fires_on(night: Night) -> None:
+    """
+    A rate over ten minutes is high for ten minutes after its cause is over: nobody is called for that.
+    """
+    night.at("1:00").fires("cause").fires("symptom")
+    explained = {fingerprint(night, "symptom"): fingerprint(night, "cause")}
+    night.suppression = Suppression(explained)
+    night.at("1:01").ends("cause").at("1:02")
+    assert not night.book.incidents[1].is_settling, "the end of its cause was not sent yet"
+    night.suppression = Suppression(explained, frozenset(explained))
+    night.at("1:03")
+    assert night.book.incidents[1].state is IncidentState.RESOLVED
+    assert night.entries[-1].facts["lingering"] == ["symptom"]
+    night.at("1:10")
+    assert len(night.book.open) == 0
+    night.suppression = Suppression()
+    night.at("1:12")
+    assert [it.id for it in night.book.open] == [1]
+    assert not night.book.incidents[1].is_settling
 
 
 def test_a_cause_gives_its_name_to_an_incident_that_opens_with_its_symptom(night: Night) -> None:
@@ -150,3 +172,33 @@ def test_declared_incidents_end_only_by_hand() -> None:
     night.declares("Customers call", "P2", "ann").at("5:00")
     assert night.book.incidents[1].is_open
     assert night.sent()[0].startswith("01:00 phone firing: You are called")
+
+
+def test_titles_and_the_timeline_are_in_the_language_of_whoever_reads_them() -> None:
+    night = Night(policy(), restarts=True)
+    night.annotations = {"summary": "The disk is full", "summary_ja": "ディスクがいっぱいです"}
+    night.at("1:00").fires("disk").at("1:10").ends("disk").at("1:20")
+    incident = night.book.incidents[1]
+    assert (incident.titled("en"), incident.titled("ja")) == ("The disk is full", "ディスクがいっぱいです")
+    said = [[entry_text(it, night.policy, language) for it in night.entries] for language in ("en", "ja")]
+    told = ("opened", "alert_fired", "alert_resolved")
+    kinds = [it.kind.value for it in night.entries]
+    assert all("The disk is full" in said[0][kinds.index(kind)] for kind in told)
+    assert all("ディスクがいっぱいです" in said[1][kinds.index(kind)] for kind in told)
+
+
+def test_messages_have_the_title_in_the_language_of_messages() -> None:
+    japanese = replace(policy({"people": {"ann": {"channels": ["phone"]}}}), language="ja")
+    night = Night(japanese)
+    night.annotations = {"summary": "The disk is full", "summary_ja": "ディスクがいっぱいです"}
+    night.at("1:00").fires("disk").at("1:10")
+    assert {it.title for it in night.messages} == {"ディスクがいっぱいです"}
+    night.declares("Nobody can pay", "P1", "ann")
+    assert "Nobody can pay" in {it.title for it in night.messages}
+
+
+def test_an_incident_of_an_older_version_has_one_title() -> None:
+    night = Night(policy()).declares("Nobody can pay", "P1", "ann")
+    body = night.book.incidents[1].as_dict()
+    del body["title_ja"]
+    assert Incident.from_dict(1, body).titled("ja") == "Nobody can pay"

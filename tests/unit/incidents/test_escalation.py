@@ -220,6 +220,20 @@ def test_steps_and_deadlines_of_a_priority_can_be_set() -> None:
     ]
 
 
+def test_an_incident_that_re_opens_has_all_of_its_time_again(night: Night) -> None:
+    """
+    Nobody is told of a deadline that passed while nothing was wrong.
+    """
+    night.at("1:00").fires("db", severity="critical").at("1:01").ends("db", severity="critical").at("1:10")
+    night.at("1:14").fires("db", severity="critical").at("1:20")
+    assert [line for line in night.timeline() if line.endswith("deadline")] == []
+    night.at("1:22").at("1:27")
+    assert [line for line in night.timeline() if line.endswith("deadline")] == [
+        "01:21:40 deadline",
+        "01:26:10 deadline",
+    ]
+
+
 def test_deadlines_outside_working_hours_stand_still() -> None:
     night = Night(policy(TEAM, {"escalation": {"P2": []}}, Shifts(("0:00", ("ann",)))))
     night.at("2d 17:29").fires("slow", severity="warning").at("4d 23:00")  # Friday to Sunday

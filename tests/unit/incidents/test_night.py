@@ -81,7 +81,7 @@ REPORT = """# Incident 1: The database is down
 
 ## Summary
 
-Nobody has written a summary yet: \\`toban incidents summary 1 TEXT\\`.
+Nobody has written a summary yet: toban incidents summary 1 TEXT.
 
 ## Figures
 

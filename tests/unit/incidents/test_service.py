@@ -1,10 +1,11 @@
 """From a sample to a person who answers: through state, the outbox, restarts and outages."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
-from tests.alerting_process import RECEIVERS, AlertingProcess, ProcessKilled, Receiver
+from tests.alerting_process import RECEIVERS, AlertingProcess, MemoryChannel, ProcessKilled, Receiver
 from tests.fakes import FakeClock
 from tests.incident_timeline import Shifts, policy
 from tests.rule_evaluation import START, load_series
@@ -226,3 +227,33 @@ async def test_merge_and_split_move_alerts_and_timelines(life):
         await life.commands.split(declared.id, "application_down", ANN)
     await life.until(at(1000))
     assert not life.incidents.book.open
+
+
+async def test_an_answer_while_a_call_is_being_sent_leaves_that_call_alone_and_sends_no_further(
+    tmp_path, receivers, monkeypatch
+):
+    # given: the person on call is called by a channel that has not answered yet
+    begun, may_end, send = asyncio.Event(), asyncio.Event(), MemoryChannel.send
+
+    async def slowly(channel, notification, handle, tools):
+        if channel.name == "phone" and not begun.is_set():
+            begun.set()
+            await may_end.wait()
+        return await send(channel, notification, handle, tools)
+
+    monkeypatch.setattr(MemoryChannel, "send", slowly)
+    folder = tmp_path / "race"
+    folder.mkdir()
+    team = {"people": {"ann": {"channels": ["phone", "mail"]}}}
+    on_call = policy(team, duty=Shifts(("0:00", ("ann",))), channels=dict.fromkeys(CHANNELS, False))
+    life = AlertingProcess(RULE, load_series(DOWN_AT_4), folder, FakeClock(), CHANNELS, on_call)
+    night = asyncio.ensure_future(life.until(at(700)))
+    await begun.wait()
+    # when: somebody answers before it does
+    await life.commands.acknowledge(1, ANN)
+    may_end.set()
+    await night
+    # then: what was under way arrives, and is the only call
+    assert kinds("phone") == ["firing", "acknowledged"]
+    assert kinds("mail") == []
+    await life.close()

@@ -31,7 +31,7 @@ async def test_a_failed_graphql_request_is_logged_once_with_its_operation():
     ingest = Ingest()
     await ingest.push_all("pg-down.traces.pb", "enriched-resolver-error.traces.pb")
     own, clients = ingest.lines.lines
-    assert (own.level, own.context) == (LogLevel.ERROR, "GraphQLError")
+    assert (own.level, own.context, own.service) == (LogLevel.ERROR, "GraphQLError", "vendure")
     assert own.message == "GraphQL Error: connect ECONNREFUSED 127.0.0.1:55432"
     assert own.facts == {"operation": "P", "path": "products", "code": "ECONNREFUSED", "fault": "shop"}
     assert len(own.trace_id) == 32

@@ -204,13 +204,14 @@ async def test_labels_from_outside_are_bounded():
 
 async def test_a_slow_request_becomes_a_line():
     """
-    With operation, duration, endpoint and trace id.
+    With operation, duration and endpoint, its service and its trace.
     """
     ingest = await pushed(Ingest(), traces(operation("Slow", took=2000), request(took=2500, trace=1)))
     [line] = ingest.lines.lines
 
     assert line.message == "Slow query detected: Slow took 2500ms"
-    assert line.facts == {"operation": "Slow", "duration": 2500, "endpoint": "/shop-api", "traceId": f"{1:032x}"}
+    assert line.facts == {"operation": "Slow", "duration": 2500, "endpoint": "/shop-api"}
+    assert (line.service, line.trace_id) == ("vendure", f"{1:032x}")
 
 
 async def test_only_the_shops_servers_count_as_the_shop():

@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from tests.fakes import FakeClock
 from toban.core.errors import StoreError
-from toban.core.log_line import LogLevel, LogLine
+from toban.core.log_line import OTLP, LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.logs.custom_metric_settings import LineMetricSettings
 from toban.logs.custom_metrics import LineMetrics
 from toban.logs.line_redaction import LineRedactor
-from toban.logs.log_metrics import DURATIONS, SECURITY_EVENTS
+from toban.logs.line_store import LinePosition, StoredLine, StoreReport
+from toban.logs.log_metrics import DURATIONS, FAILED_JOBS, SECURITY_EVENTS
 from toban.logs.log_metrics import LINES as LOG_LINES
 from toban.logs.pipeline import BATCH, LINES, MAX_WAITING, WAITING, LogPipeline
 
@@ -36,6 +38,16 @@ class MemoryStore:
         self.kept |= cursors
         return len(self.lines) - len(lines) + 1
 
+    def cursors(self, prefix: str) -> Mapping[str, str]:
+        return {name: text for name, text in self.kept.items() if name.startswith(prefix)}
+
+    def numbered(self, first: int, limit: int) -> Sequence[StoredLine]:
+        found = [StoredLine(LinePosition(0, number), it) for number, it in enumerate(self.lines, 1)]
+        return [it for it in found if it.position.number >= first][:limit]
+
+    def report(self) -> StoreReport:
+        return StoreReport(len(self.lines), 0, None, None, len(self.lines) + 1)
+
     def maintain(self, now: int) -> None:
         pass
 
@@ -47,8 +59,8 @@ def line(message: str, level: LogLevel = LogLevel.INFO, **fields) -> LogLine:
 class Running:
     """A running pipeline, and what it has published."""
 
-    def __init__(self, *metrics: LineMetricSettings) -> None:
-        self.store, self.meters, self.clock = MemoryStore(), MetricRegistry(), FakeClock()
+    def __init__(self, *metrics: LineMetricSettings, store: MemoryStore | None = None) -> None:
+        self.store, self.meters, self.clock = store or MemoryStore(), MetricRegistry(), FakeClock()
         self.published = []
         self.pipeline = LogPipeline(
             self.store,
@@ -66,8 +78,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*metrics: LineMetricSettings):
-    it = Running(*metrics)
+async def running(*metrics: LineMetricSettings, store: MemoryStore | None = None):
+    it = Running(*metrics, store=store)
     task = asyncio.create_task(it.pipeline.run())
     try:
         yield it
@@ -80,7 +92,7 @@ async def test_lines_are_stored_redacted_and_published_with_their_numbers():
     async with running() as it:
         await it.pipeline.append([line("user jane@example.com"), line("two")], "api", {"cursor": "7"})
         assert it.messages == ["user [REDACTED]", "two"]
-        assert it.store.kept == {"cursor": "7"}
+        assert it.store.kept["cursor"] == "7"
     assert [(stored.position.number, stored.line.message) for stored in it.published] == [
         (1, "user [REDACTED]"),
         (2, "two"),
@@ -96,6 +108,32 @@ async def test_a_line_that_two_sources_bring_is_stored_and_counted_once():
     assert it.meters.value(LOG_LINES, level="warn", context="", service="api") == 1
     assert it.meters.value(LINES, source="file", outcome="stored") == 1
     assert it.meters.value(LINES, source="fly", outcome="duplicate") == 1
+
+
+async def test_a_copy_that_comes_after_a_restart_is_known_and_an_equal_line_of_one_source_is_not_one():
+    """
+    A file that goes on where it was repeats no line; what another source brings was there before.
+    """
+    file, other, console = "files:app.json", "files:combined.json", "files:console.log"
+    minute = replace(line("refused"), is_time_exact=False)
+    async with running() as it:
+        await it.pipeline.append([line("paid"), line("shipped"), minute], [file, other, console])
+        await it.pipeline.append([line("paid")], file)
+    store = it.store
+    async with running(store=store) as it:
+        await it.pipeline.append([line("paid"), line("shipped"), line("paid"), line("new")], OTLP)
+        assert it.messages == ["paid", "shipped", "refused", "paid", "new"]
+        await it.pipeline.append([line("paid"), minute], [file, console])
+    assert it.messages[5:] == ["paid", "refused"]
+    assert it.meters.value(LINES, source=OTLP, outcome="duplicate") == 3
+
+
+async def test_sources_of_another_version_are_left_out():
+    store = MemoryStore()
+    store.kept = {"sources:1": "{", "sources:2": '{"first":"x"}', "sources:3": '{"first":1,"runs":[["a",true,1]]}'}
+    async with running(store=store) as it:
+        await it.pipeline.append([line("paid")], "api")
+    assert it.messages == ["paid"]
 
 
 async def test_a_metric_counts_a_line_once_and_only_when_it_is_stored():
@@ -189,3 +227,20 @@ async def test_security_events_and_durations_are_metrics():
     assert it.meters.value(SECURITY_EVENTS, event="unknown", severity="medium") == 1
     durations = it.meters.histogram(DURATIONS, operation="import")
     assert dict(zip(durations.parts(), durations.values(), strict=True))["_sum", ""] == 1.5
+
+
+async def test_failed_attempts_at_jobs_are_a_metric():
+    """
+    As Vendure's own queue and its BullMQ plugin write them.
+    """
+    async with running() as it:
+        for message in (
+            "Job 12 [send-email] failed (attempt 1 of 4)",
+            "Job 12 [send-email] failed and will not retry.",
+            "Job 3f2 [update-search-index] failed (attempt 2 of 3)",
+            "Job 12 [send-email] completed",
+        ):
+            await it.pipeline.append([line(message, LogLevel.WARN)], "api")
+        await it.pipeline.append([line("Job 12 [send-email] failed (attempt 1 of 4)")], "api")  # of somebody else
+    assert it.meters.value(FAILED_JOBS, queue="send-email") == 2
+    assert it.meters.value(FAILED_JOBS, queue="update-search-index") == 1

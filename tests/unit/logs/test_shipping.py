@@ -16,7 +16,7 @@ from tests.fakes import FakeClock
 from toban.core.errors import StoreError
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
-from toban.logs.shipping import LINES, WAITING, Account, LineShipper
+from toban.logs.shipping import LINES, RESENT, WAITING, Account, LineShipper
 from toban.logs.sink import SINKS, SinkTools
 from toban.logs.sinks.datadog import Datadog
 from toban.logs.sinks.elasticsearch import Elasticsearch
@@ -134,27 +134,52 @@ async def test_after_a_fault_lines_wait_and_are_sent_again(fault):
         assert it.account.outcomes == {"shipped": 2}
 
 
+AWAY = [
+    *(fake_http.broken, fake_http.reset, fake_http.half, fake_http.busy(30), fake_http.says(503)),
+    fake_http.says(413),
+]
+
+
+@pytest.mark.parametrize("kills", [0, 6])
 @pytest.mark.parametrize("kind", ["datadog", "loki"])
-async def test_lines_of_an_hour_in_which_the_receiver_was_away_arrive_when_it_is_back(kind):
+async def test_lines_of_an_hour_in_which_the_receiver_was_away_arrive_when_it_is_back(kind, kills):
+    """
+    It answers 429 with `Retry-After`, 413, 500 and 503, resets, and takes lines whose response is lost: these are sent
+    again and counted. A shipper that is killed knows only what the store has.
+    """
+    chance = random.Random(7)
     receiver = FakeDatadogLogs() if kind == "datadog" else FakeLoki()
     async with receiver as server:
         sink = Datadog(url=server.url, api_key=server.key) if kind == "datadog" else Loki(url=server.url)
         async with shipping(sink) as it:
             await it.begin()
-            server.next(*random.Random(7).choices([fake_http.broken, fake_http.reset, fake_http.half], k=500))
-            back, number, attempts = it.clock.now() + timedelta(hours=1), 0, 0
-            while it.clock.now() < back:
+            server.next(*chance.choices(AWAY, k=2_000))
+            start, number, attempts, resent = it.clock.now(), 0, 0, 0.0
+            killed_at = sorted(chance.uniform(0, 3_600) for _ in range(kills))
+            while (seconds := (it.clock.now() - start).total_seconds()) < 3_600:
                 it.store.append([line(f"line {number + one}") for one in range(100)], {})
                 number, attempts = number + 100, attempts + 1
-                it.clock.advance(max(1.0, await it.shipper.once()))
-            assert attempts < 200  # it waits longer and longer, a minute at most
+                wait = await it.shipper.once()
+                assert wait <= 60
+                it.clock.advance(max(1.0, wait))
+                if killed_at and killed_at[0] < seconds:
+                    killed_at.pop(0)
+                    resent += it.meters.value(RESENT, sink=it.shipper._sink.name)
+                    clock, it = it.clock, Shipping(sink, it.shipper._tools.http, it.store)
+                    it.clock.advance((clock.now() - it.clock.now()).total_seconds())
+            assert attempts < 300  # it waits longer and longer, a minute at most
             assert not it.shipper.health().ok
             assert it.meters.value(WAITING, sink=it.shipper._sink.name) > 0
             server.clear_faults()
             await it.all()
-            assert set(server.messages) == {f"line {one}" for one in range(number)}
-            assert it.account.outcomes == {"shipped": number}
-            assert it.account.next - it.account.first == number
+            received, account = Counter(server.messages), it.account
+            assert set(received) == {f"line {one}" for one in range(number)}
+            assert account.outcomes == {"shipped": number}
+            assert account.next - account.first == number
+            duplicates = received.total() - len(received)
+            resent += it.meters.value(RESENT, sink=it.shipper._sink.name)
+            # Of those whose response was lost just before a kill nobody knows: a request's lines for each kill at most.
+            assert 0 < duplicates <= resent + kills * sink.max_lines
             assert it.shipper.health().ok
 
 

@@ -11,7 +11,14 @@ from toban.core.notification import NotificationKind
 from toban.notify.default_inhibitions import CAUSES, INHIBITIONS
 
 ALERTS = {rule.name: rule for group in shipped_groups() for rule in group.alerts}
-SPECIFIC = {"method": "card", "queue": "mails", "task": "clean-sessions", "instance": "one", "mount": "/data"}
+SPECIFIC = {
+    "method": "card",
+    "queue": "mails",
+    "task": "clean-sessions",
+    "instance": "one",
+    "mount": "/data",
+    "service": "api",
+}
 
 
 def labels(name: str, equal: tuple[str, ...] = ()) -> dict[str, str]:

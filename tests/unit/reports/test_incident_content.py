@@ -34,7 +34,7 @@ FULL = {
     "responded": AT + timedelta(minutes=4),
     "resolved": AT + timedelta(minutes=10),
     "summary": "The provider was down.\n\nWe waited.",
-    "action_items": (ActionItem("Add a second provider", "ann"), ActionItem("Tell customers", "", AT)),
+    "action_items": (ActionItem(1, "Add a second provider", "ann"), ActionItem(2, "Tell customers", "", AT)),
     "impact": Impact("JPY", 120_000.0, 80_000.0, 150_000.0, 0.0, 31.0, AT),
 }
 

@@ -46,7 +46,9 @@ def run(
     ended: bool = True,
 ) -> Run:
     at = NOW - minutes(ago)
-    record = StepRecord(0, "run_command", Plan("act", "s", (target,)), True, at, at if ended else None, ok=ended)
+    record = StepRecord(
+        0, "run-1.0", "run_command", Plan("act", "s", (target,)), True, at, at if ended else None, ok=ended
+    )
     found = Run(number, runbook, "v", subject or alert(), mode.value, state, at, steps=(record,))
     return found if state in {RunState.RUNNING, RunState.ASKED} else replace(found, ended=at)
 

@@ -103,7 +103,7 @@ def test_each_sentence_is_in_both_languages_with_the_same_places_and_none_hides_
     ("text", "wanted"),
     [
         (
-            "restart machine 3d8 of shop; 2 others of app are healthy",
+            "restart machine 3d8 of shop; healthy others of app: 2",
             "shop のマシン 3d8 を再起動（app のほかの 2 台は正常）",
         ),
         (

@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.fakes import FakeClock
-from tests.runbook_process import MACHINE, Killed, Process, Restart, runbook
+from tests.runbook_process import MACHINE, Killed, Process, Restart, RestartEach, runbook
 from toban.core.actor import Actor
 from toban.core.errors import ActionError, InvalidCommandError, NotFoundError, StateError
 from toban.runbooks.run import RunState
@@ -60,6 +61,51 @@ async def test_a_flapping_alert_for_an_hour_leads_to_the_acts_of_its_cooldown(st
         life.resolves()
         await life.passes(0.5, step=30)
     assert 1 <= len(MACHINE.acts) <= 4  # two hours, a cooldown of half an hour
+
+
+async def test_an_alert_that_flaps_a_hundred_times_in_ten_minutes_leads_to_one_act(start):
+    life = start(runbook(dwell="1s", attempts=10))
+    for _ in range(100):
+        life.fires()
+        await life.passes(0.05, step=3)
+        life.resolves()
+        await life.passes(0.05, step=3)
+    assert len(MACHINE.acts) == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_jumps_an_hour_leads_to_no_second_act_before_its_time(start, hours):
+    life = start(runbook(dwell="1s", attempts=10, cooldown="2h"))
+    life.fires()
+    await life.passes(1)
+    assert len(MACHINE.acts) == 1
+    life.resolves()
+    life.clock.set(life.clock.now() + timedelta(hours=hours))
+    life.fires()
+    await life.passes(50, step=30)
+    assert len(MACHINE.acts) == 1
+    life = start(runbook(dwell="1s", attempts=10, cooldown="2h"))  # a restart knows no more than the stored time
+    life.fires()
+    await life.passes(5, step=30)
+    assert len(MACHINE.acts) == 1
+
+
+async def test_what_was_decided_on_is_void_after_a_minute_whatever_the_time_of_day_does(start, monkeypatch):
+    life = start(runbook(dwell="1s"))
+    plan = Restart.plan
+
+    async def slowly(action, context, tools):
+        found = await plan(action, context, tools)
+        life.clock.advance(61)
+        life.clock.set(life.clock.now() - timedelta(seconds=61))
+        return found
+
+    monkeypatch.setattr(Restart, "plan", slowly)
+    life.fires()
+    await life.passes(0.5)
+    assert MACHINE.acts == []
+    run = await life.commands.run(1)
+    assert (run.state, run.text) == (RunState.VOID, "what it was decided on is older than a minute")
 
 
 async def test_an_api_that_says_yes_and_does_nothing_is_a_failure_and_not_repeated(start):
@@ -205,6 +251,69 @@ async def test_a_crash_between_act_and_result_is_looked_at_and_never_repeated(st
     assert await after.state_of() == state
     assert len(MACHINE.acts) == acts
     assert after.service.health().ok is (state == "succeeded")
+
+
+async def test_each_act_of_a_step_has_its_own_key_and_its_share_of_the_budget(start):
+    life = start(runbook(RestartEach(), Restart()))
+    life.fires()
+    await life.passes(5)
+    assert MACHINE.acts == ["run-1.0", "run-1.0.1", "run-1.0.2"]
+    run = await life.commands.run(1)
+    assert [record.plan.description for record in run.acts] == ["restart m1", "restart m2", "restart m3"]
+    assert (run.state, run.text) == (
+        RunState.VOID,
+        "3 acts in the last hour: the budget is 3: it does not restart m1",
+    )
+    rows = await life.state.transaction(lambda connection: audit_log.recent(connection, 6, actor="runbooks"))
+    assert [row.facts["key"] for row in rows[::2]] == ["run-1.0.2", "run-1.0.1", "run-1.0"]
+
+
+async def test_one_yes_is_for_all_acts_of_a_step_and_a_dry_run_names_the_first(start):
+    life = start(runbook(RestartEach(), mode="ask"))
+    life.fires()
+    await life.passes(2)
+    await life.commands.approve(1, (await life.commands.run(1)).approval, ANN)
+    await life.service.settled()
+    assert len(MACHINE.acts) == 3
+    assert await life.state_of() == "succeeded"
+    MACHINE.acts = []
+    assert (await life.commands.start("fix", ANN, dry=True)).id == 2
+    await life.service.settled()
+    assert [it.text for it in (await life.commands.run(2)).steps] == ["would restart m1"]
+    assert MACHINE.acts == []
+
+
+async def test_after_a_crash_in_the_second_act_of_a_step_the_third_follows(start):
+    life = start(runbook(RestartEach()))
+
+    def dies_at_the_second() -> str:
+        if len(MACHINE.acts) == 2:
+            raise Killed
+        return "restarted"
+
+    MACHINE.outcome, MACHINE.found = dies_at_the_second, "it was restarted at 02:14"
+    life.fires()
+    await life.passes(1)
+    after = start(runbook(RestartEach()))
+    after.alerts = life.alerts
+    await after.passes(5)
+    assert MACHINE.acts == ["run-1.0", "run-1.0.1", "run-1.0.2"]
+    run = await after.commands.run(1)
+    assert [it.text for it in run.acts] == ["restarted", "it was restarted at 02:14", "restarted"]
+    assert run.state is RunState.SUCCEEDED
+
+
+async def test_a_step_is_passed_over_while_its_condition_has_a_result(start):
+    life = start(runbook(Restart(unless="jobs > 0"), Restart(unless="shop == 1")))
+    life.queries.results = {"jobs > 0": True, "shop == 1": False}
+    life.fires()
+    await life.passes(5)
+    assert MACHINE.acts == ["run-1.1"]
+    run = await life.commands.run(1)
+    assert [(it.text, it.acts) for it in run.steps] == [
+        ("not needed: `jobs > 0` has a result", False),
+        ("restarted", True),
+    ]
 
 
 async def test_a_crash_between_intent_and_act_is_looked_at_too(start, monkeypatch):

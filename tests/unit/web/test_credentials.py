@@ -102,6 +102,27 @@ async def test_the_token_of_the_settings_does_everything_but_let_others_in(acces
             assert response.status_code == (403 if permission is Permission.ADMIN else 200)
 
 
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),  # a program
+        ({"origin": "http://toban.example"}, 200),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "http://toban.example:8000"}, 401),
+        ({"sec-fetch-site": "none"}, 401),
+    ],
+)
+async def test_a_password_that_a_browser_sends_by_itself_lets_no_page_of_others_act(access, headers, code):
+    """
+    Under one name another program may serve pages at another port. What those only read the browser keeps from them.
+    """
+    await access.users.add_user("ann", Role.VIEWER, PASSWORD, ROOT)
+    async with client(access, "http://toban.example", token="hush", hosts=["toban.example"]) as http:
+        basic = {"authorization": "Basic YW55Omh1c2g="}  # any:hush
+        assert (await http.post("/act", headers={**basic, **headers})).status_code == code
+        assert (await http.get("/act", headers={**basic, **headers})).status_code == 200
+
+
 async def test_an_api_token_grants_its_scopes(access, sessions):
     """
     And nothing once it is revoked: a browser's session beside it does not count.

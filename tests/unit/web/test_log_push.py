@@ -49,6 +49,20 @@ VECTOR = {
 """What Vector's sink `loki` sends with structured metadata."""
 
 
+FLUENT_BIT = {
+    "streams": [
+        {
+            "stream": {"job": "fluent-bit"},
+            "values": [
+                [AT, '{"log":"{\\"level\\":\\"error\\",\\"message\\":\\"payment failed\\"}\\n","stream":"stderr"}'],
+                [AT, '{"log":"cart is empty","stream":"stdout"}'],
+            ],
+        }
+    ]
+}
+"""What Fluent Bit's output `loki` sends of a container's log, as its documentation has it: lines within JSON."""
+
+
 class Sink:
     """Stores what is appended; raises ``StoreError`` with ``error`` if there is one."""
 
@@ -141,6 +155,14 @@ async def test_lines_of_promtail_are_stored(client, sink):
         ),
     ]
     assert sink.sources == ["loki"]
+
+
+async def test_lines_of_fluent_bit_are_read_within_their_json(client, sink):
+    assert (await push(client, FLUENT_BIT, **{"user-agent": "Fluent-Bit"})).status_code == 204
+    assert sink.lines == [
+        LogLine(NOW, LogLevel.ERROR, "payment failed", service="fluent-bit", facts={"stream": "stderr"}),
+        LogLine(NOW, LogLevel.INFO, "cart is empty", service="fluent-bit", facts={"stream": "stdout"}),
+    ]
 
 
 async def test_structured_metadata_becomes_facts_and_the_trace_id(client, sink):

@@ -165,6 +165,12 @@ async def test_remote_clients_need_the_token(client):
         ("Bearer hus", 401),
         ("hush", 401),
         ("Bearer ü", 401),
+        ("Basic YW55OmhlOnNoOmh1c2g=", 401),  # any:he:sh:hush
+        ("Basic YW55Omh1c2g=", 200),  # any:hush
+        ("basic Omh1c2g=", 200),  # :hush
+        ("Basic aHVzaDo=", 401),  # hush:
+        ("Basic hush", 401),
+        ("Basic /////w==", 401),
     ):
         headers = {"authorization": header.encode()}
         assert (await client.get("/metrics", headers=headers)).status_code == code

@@ -26,6 +26,7 @@ from toban.preflight import (
     not_sent_outside,
     probe_targets,
     unproven,
+    unreachable_hooks,
 )
 from toban.review import traffic
 from toban.settings import Settings, load_rules, load_settings, service_levels
@@ -82,8 +83,7 @@ def command(config: Path | None) -> int:
     proofs = run(check_channels(settings))
     echo(f"\n{sum(len(group.rules) for group in groups)} rules loaded. {_channels(len(proofs))}")
     _show_connections(proofs)
-    if warning := unproven(settings):
-        echo(warning)
+    _warn_of_channels(settings)
     _show_schedule(run(check_schedule(settings)))
     _show_levels(settings)
     all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in [*proofs, *sinks])])
@@ -94,6 +94,13 @@ def command(config: Path | None) -> int:
 def _show_connections(checks: Sequence[tuple[str, ConnectionCheck]]) -> None:
     for line in align_columns(("●" if check.ok else "▲", name, check.message) for name, check in checks):
         echo(line)
+
+
+def _warn_of_channels(settings: Settings) -> None:
+    if warning := unproven(settings):
+        echo(warning)
+    for problem in unreachable_hooks(settings):
+        echo(f"▲ {problem}")
 
 
 def _show_files(checks: Sequence[PatternCheck]) -> None:

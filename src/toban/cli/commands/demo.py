@@ -8,6 +8,7 @@ import click
 
 from toban.cli.formatting import echo, echo_over
 from toban.demo.faults import FAULTS
+from toban.demo.recovery import RECOVERABLE, RecoveryMode
 from toban.demo.run import DemoOptions, run
 
 
@@ -15,6 +16,11 @@ from toban.demo.run import DemoOptions, run
 @click.option("--break", "fault", type=click.Choice(list(FAULTS)), help="Inject this fault after a while.")
 @click.option("--after", default=60.0, show_default=True, help="Seconds until the fault.")
 @click.option("--for", "duration", default=420.0, show_default=True, help="Seconds until it is fixed.")
+@click.option(
+    "--recover",
+    type=click.Choice(["auto", "ask"]),
+    help="Runbooks fix it instead: by themselves, or once you approve it. For database, redis and worker.",
+)
 @click.option("--visitors", default=40.0, show_default=True, help="Visitors per minute.")
 @click.option("--language", type=click.Choice(["en", "ja"]), default="en", help="The language of messages.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Where toban's pages are.  [default: 127.0.0.1:9119]")
@@ -23,6 +29,7 @@ def command(
     fault: str | None,
     after: float,
     duration: float,
+    recover: RecoveryMode | None,
     visitors: float,
     language: Literal["en", "ja"],
     listen: str,
@@ -34,7 +41,9 @@ def command(
     Needs Node.js and the extra `demo` (pip install 'toban[demo]'); the first start installs the shop, which takes
     about a minute. Ctrl-C leaves nothing running.
     """
-    options = DemoOptions(listen, folder, fault or "", after, duration, visitors, language)
+    if recover and fault not in RECOVERABLE:
+        raise click.UsageError(f"--recover needs --break with one of {', '.join(RECOVERABLE)}: no runbook fixes others")
+    options = DemoOptions(listen, folder, fault or "", after, duration, recover, visitors, language)
     run(options, echo, Progress())
 
 

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -27,6 +27,10 @@ def command(context: click.Context, data: Path | None, as_json: bool, show_all: 
         echo(json.dumps({"incidents": found}, indent=2, ensure_ascii=False))
         return
     echo(incident_list(found, datetime.now(UTC)) or ("no incident so far" if show_all else "no open incident"))
+
+
+ITEM_COMMANDS: Final = {"done": "tick", "undone": "untick", "delete": "delete-action-item"}
+"""The commands on an action item that need no more than its number, by their options."""
 
 
 @command.command("show")
@@ -194,15 +198,27 @@ def summary(data: Path | None, number: int, text: str) -> None:
 @command.command("action")
 @click.argument("number", metavar="ID", type=int)
 @click.argument("text", required=False)
-@click.option("--owner", default="", help="Who does it.")
+@click.option("--owner", help="Who does it; with --edit '' for nobody.")
+@click.option("--edit", type=int, help="Change the TEXT or the owner of the action item with this number.")
 @click.option("--done", type=int, help="Tick the action item with this number.")
+@click.option("--undone", type=int, help="Take its tick back.")
+@click.option("--delete", type=int, help="Delete it.")
 @json_flag
 @data_option
-def action(data: Path | None, number: int, text: str | None, owner: str, done: int | None) -> None:
-    """Add an action item, or tick one."""
-    if done is not None:
-        _act("tick", data, number, "has {open_action_items} open action items", item=done)
-    elif text:
-        _act("action-item", data, number, "has {open_action_items} open action items", text=text, owner=owner)
-    else:
-        raise click.UsageError("give the TEXT of an action item, or --done NUMBER")
+def action(data: Path | None, number: int, text: str | None, owner: str | None, **items: int | None) -> None:
+    """Add an action item; or change, tick, untick or delete one."""
+    given = [(name, item) for name, item in items.items() if item is not None]
+    said = "has {open_action_items} open action items"
+    fields = {name: value for name, value in (("text", text), ("owner", owner)) if value is not None}
+    match given:
+        case [] if text:
+            _act("action-item", data, number, said, **fields)
+        case [("edit", item)] if fields:
+            _act("edit-action-item", data, number, said, item=item, **fields)
+        case [(name, item)] if name in ITEM_COMMANDS and not fields:
+            _act(ITEM_COMMANDS[name], data, number, said, item=item)
+        case _:
+            raise click.UsageError(
+                "give the TEXT of an action item, or --edit NUMBER with TEXT or --owner, or one of --done NUMBER, "
+                "--undone NUMBER and --delete NUMBER"
+            )

@@ -78,7 +78,7 @@ def command(
     for line in lines:
         show(line)
     if not lines and not as_json and is_complete:
-        echo("no lines: none of this kind is stored")
+        echo("no line matches")
 
 
 def _search(data: Path | None, parameters: dict[str, str], limit: int) -> tuple[list[Line], bool]:

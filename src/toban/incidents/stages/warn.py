@@ -36,8 +36,8 @@ def deadlines(policy: IncidentPolicy, incident: Incident, now: datetime) -> list
     names = [("respond", length.respond)] if incident.responded is None else []
     found = []
     for name, duration in [*names, ("resolve", length.resolve)]:
-        share = working.elapsed(incident.opened, now) / duration
-        due = working.after(incident.opened, duration)
+        share = working.elapsed(incident.due_from, now) / duration
+        due = working.after(incident.due_from, duration)
         found.append(Deadline(name, due, share, working.is_running(now)))  # type: ignore[arg-type]  # names are those
     return found
 
@@ -64,7 +64,7 @@ def _next_marks(policy: IncidentPolicy, incident: Incident, deadline: Deadline) 
     duration = length.respond if deadline.name == "respond" else length.resolve
     for mark in MARKS:
         if _key(deadline, mark) not in incident.warned:
-            yield working.after(incident.opened, duration * mark / 100)
+            yield working.after(incident.due_from, duration * mark / 100)
             return
 
 

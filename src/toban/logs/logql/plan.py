@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from toban.core.log_line import LogLine, LogStream
+from toban.core.log_line import LogStream
 from toban.core.matchers import Matcher, MatchOperator, matches_all
 from toban.logs.line_store import LinePosition, LineSelection, StoredLine, TextFilter
 from toban.logs.logql.records import STREAM_LABELS, TRACE_ID, Record, record_of, stream_labels
@@ -111,16 +111,15 @@ class LinePipeline:
 
     def run(self, stored: StoredLine) -> Record | None:
         """Return the record of a line, None for one that is filtered out."""
-        record = record_of(stored.line)
+        return self.changed(record_of(stored.line))
+
+    def changed(self, record: Record) -> Record | None:
+        """Return a record as the stages have changed it, None for one that is filtered out."""
         return record if run_stages(self._stages, record) else None
 
 
-def line_matcher(found: Plan, text_of: Callable[[LogLine], str] = searched_text) -> Callable[[StoredLine], bool]:
-    """
-    Return a function that selects lines as the store does, for lines that are just being stored.
-
-    ``text_of`` returns the text in which filters search; many matchers of the same lines can share it.
-    """
+def line_matcher(found: Plan) -> Callable[[StoredLine], bool]:
+    """Return a function that selects lines as the store does, for lines that are just being stored."""
     filters = [compile_filter(it) for it in found.filters]
 
     def matches(stored: StoredLine) -> bool:
@@ -129,7 +128,7 @@ def line_matcher(found: Plan, text_of: Callable[[LogLine], str] = searched_text)
             return False
         if not filters:
             return True
-        text = text_of(line)
+        text = searched_text(line)
         return all(matches_filter(text) for matches_filter in filters)
 
     return matches

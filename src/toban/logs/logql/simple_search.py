@@ -19,10 +19,14 @@ import re2
 from toban.core.matchers import Matcher, MatchOperator
 from toban.logs.line_store import TextFilter
 from toban.logs.logql.lexer import MAX_LENGTH, ParseError
-from toban.logs.logql.parser import parse_log_query
+from toban.logs.logql.parser import parse_log_query, parse_metric_query
 from toban.logs.logql.pipeline_parser import MAX_STAGES
 from toban.logs.logql.records import STREAM_LABELS, TRACE_ID, label_name
 from toban.logs.logql.syntax_tree import LabelFilter, LineFilter, LogQuery, Stage, TextCondition
+
+METRIC_QUERY: Final = (
+    'the query is for series: write only its selector and stages, like {level="error"} |= "pay", to see the lines'
+)
 
 _TERM: Final = re.compile(
     r'(?P<not>-?)(?:(?P<name>@?[A-Za-z_][\w.]*):(?P<value>"[^"]*"|[^\s"]+)|"(?P<phrase>[^"]*)"|(?P<word>\S+))'
@@ -35,6 +39,8 @@ def parse_search(text: str) -> LogQuery:
         return parse_log_query(text)
     if len(text) > MAX_LENGTH:
         raise ParseError(f"max query length exceeded: {len(text)} > {MAX_LENGTH}")
+    if "{" in text and _is_metric_query(text):
+        raise ParseError(METRIC_QUERY)
     matchers, stages = list[Matcher](), list[Stage]()
     for term in _terms(text):
         if isinstance(term, Matcher):
@@ -44,6 +50,14 @@ def parse_search(text: str) -> LogQuery:
     if len(stages) + len(matchers) > MAX_STAGES:
         raise ParseError(f"more than {MAX_STAGES} words")
     return LogQuery(tuple(matchers), tuple(stages))
+
+
+def _is_metric_query(text: str) -> bool:
+    try:
+        parse_metric_query(text)
+    except ParseError:
+        return False
+    return True
 
 
 def _terms(text: str) -> Iterator[Matcher | Stage]:

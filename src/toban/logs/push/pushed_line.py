@@ -73,12 +73,12 @@ def pushed_line(
 
 
 def _divided(labels: Mapping[str, object]) -> tuple[dict[str, str], dict[str, object]]:
-    """Return the fields that labels become, and the facts; a label that repeats a field is none."""
+    """Return the fields that labels become, and the facts; one that repeats a field, or is empty, is none."""
     fields: dict[str, str] = {}
     facts = dict(labels)
     for field, names in FIELDS.items():
         for name in names:
             value = facts.get(name)
-            if isinstance(value, str) and value and fields.setdefault(field, value) == value:
+            if isinstance(value, str) and (not value or fields.setdefault(field, value) == value):
                 del facts[name]
     return fields, facts

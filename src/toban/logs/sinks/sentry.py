@@ -9,7 +9,7 @@ import orjson
 
 import toban
 from toban.core.config_types import Secret
-from toban.core.log_line import LogLevel
+from toban.core.log_line import GRAPHQL_ERROR, LogLevel
 from toban.instruments.sentry_sdk_options import IS_DSN
 from toban.logs.line_store import StoredLine
 from toban.logs.sink import HttpSink, SinkRequest
@@ -22,7 +22,11 @@ LEVELS: Final = {LogLevel.WARN: "warning", LogLevel.VERBOSE: "debug"}
 
 
 class Sentry(HttpSink):
-    """Report lines to Sentry as events: by default errors alone. Equal messages of a context become one issue."""
+    """
+    Report lines to Sentry as events: by default errors alone. Equal messages of a context become one issue.
+
+    Lines of one request with one error are one event.
+    """
 
     max_lines: ClassVar[int] = 1
     max_bytes: ClassVar[int] = 1_000_000
@@ -68,7 +72,7 @@ class Sentry(HttpSink):
 def _event(stored: StoredLine) -> Mapping[str, Any]:
     line = stored.line
     event: dict[str, Any] = {
-        "event_id": uuid5(EVENTS, f"{stored.position.at} {stored.position.number} {line.message}").hex,
+        "event_id": _event_id(stored),
         "timestamp": stored.position.at / 1000,
         "platform": "node",
         "level": LEVELS.get(line.level, line.level.value),
@@ -82,3 +86,15 @@ def _event(stored: StoredLine) -> Mapping[str, Any]:
         "extra": {**metadata(line), **({"stack": line.trace} if line.trace else {})},
     }
     return {name: value for name, value in event.items() if value}
+
+
+def _event_id(stored: StoredLine) -> str:
+    """
+    Return an id that is the same when a line is sent again, and for all lines about one error of a request.
+
+    Vendure logs an error that nothing expected twice, and toban logs the failed GraphQL request.
+    """
+    line, position = stored.line, stored.position
+    message = line.message.removeprefix(GRAPHQL_ERROR)
+    about = f"{line.trace_id} {message}" if line.trace_id else f"{position.at} {position.number} {line.message}"
+    return uuid5(EVENTS, about).hex

@@ -68,6 +68,11 @@ class Line(Channel):
         """It does, by the header `X-Line-Retry-Key`."""
         return True
 
+    @property
+    def answer_hook(self) -> str:
+        """Where LINE sends taps of buttons."""
+        return "/hooks/line" if self.channel_secret else ""
+
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """Push it. When the month's messages are used up it is rejected, so that another channel gets it at once."""
         body = {

@@ -60,6 +60,11 @@ class Pagerduty(Channel):
         """It does, by the `dedup_key`."""
         return True
 
+    @property
+    def answer_hook(self) -> str:
+        """Where PagerDuty sends events."""
+        return "/hooks/pagerduty" if self.webhook_secret else ""
+
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
         Trigger, acknowledge or resolve the incident of this group.

@@ -192,6 +192,11 @@ class Slack(Channel):
         """Whether people can answer from its messages."""
         return self.signing_secret is not None or self.app_token is not None
 
+    @property
+    def answer_hook(self) -> str:
+        """Where Slack sends clicks, unless they are fetched by Socket Mode."""
+        return "/hooks/slack" if self.signing_secret else ""
+
     async def socket_url(self, tools: ChannelTools) -> str:
         """Return the address of a new connection of Socket Mode. Raises ``DeliveryError``."""
         token = self.app_token.get_secret_value() if self.app_token else ""

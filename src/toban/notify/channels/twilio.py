@@ -122,6 +122,8 @@ class Twilio(Channel):
 
     @model_validator(mode="after")
     def _can_check_signatures(self) -> Self:
+        if self.answers and self.by == "sms":
+            raise ValueError("answers: set `by: call` too: nobody presses a key in an SMS")
         if self.answers and self.key and self.auth_token is None:
             raise ValueError("answers: set `auth_token` too: Twilio signs with it, and not with the API key in `key`")
         return self
@@ -130,7 +132,7 @@ class Twilio(Channel):
     def signing_token(self) -> str:
         """What Twilio signs with; empty where calls take no key."""
         token = self.auth_token or self.token
-        return token.get_secret_value() if self.answers and self.by == "call" else ""
+        return token.get_secret_value() if self.answers else ""
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -141,6 +143,11 @@ class Twilio(Channel):
     def max_duration(self) -> timedelta:
         """A request for each number, and what becomes of them."""
         return len(self.to) * self.timeout + self.confirmation + self.timeout
+
+    @property
+    def answer_hook(self) -> str:
+        """Where Twilio sends the keys that people press."""
+        return HOOK if self.answers else ""
 
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """Send it to each number, then ask what became of it."""

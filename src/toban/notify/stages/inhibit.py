@@ -25,4 +25,5 @@ def inhibit(run: PipelineRun, isolation: ItemIsolation) -> PipelineRun:
             reason = f"inhibited by {source.name} while that fires"
         reasons.append((name, reason))
     inhibited_by = {name: by.source for name, by in found.items()}
-    return replace(run, inhibited_by=inhibited_by).noted("inhibit", reasons, wake_at)
+    lingering = frozenset(name for name, by in found.items() if by.until)
+    return replace(run, inhibited_by=inhibited_by, lingering=lingering).noted("inhibit", reasons, wake_at)

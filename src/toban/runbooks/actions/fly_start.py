@@ -6,7 +6,7 @@ from typing import Literal
 from toban.core.config_types import Duration
 from toban.core.errors import ActionError
 from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
-from toban.runbooks.fly_machines import NO_TOKEN, FlyMachines
+from toban.runbooks.fly_machines import NO_TOKEN, FlyMachines, wanted_machine
 
 
 class FlyStart(Action):
@@ -21,10 +21,7 @@ class FlyStart(Action):
 
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
         """Look at the machine. Raises ``ActionError`` where it can't be started."""
-        wanted = self.machine or context.alert.labels.get("instance", "")
-        if not wanted:
-            raise ActionError("the alert has no label `instance`: set `machine`")
-        machine, _ = await FlyMachines(tools).find(wanted)
+        machine, _ = await FlyMachines(tools).find(wanted_machine(self.machine, context))
         if machine.state not in {"stopped", "suspended", "created"}:
             raise ActionError(f"machine {machine.id} is {machine.state}: only a stopped machine is started")
         if reason := machine.crashes(tools.clock.now()):
@@ -47,7 +44,9 @@ class FlyStart(Action):
 
     async def look(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str | None:
         """Look for a start after the event that was the newest before the act."""
-        machine, _ = await FlyMachines(tools).find(plan.facts["machine"])
+        api = FlyMachines(tools)
+        machine, _ = await api.find(plan.facts["machine"])
+        await api.release_left(machine, f"toban {context.key}")
         at = machine.happened_since(plan.facts["newest_event"], "start")
         return f"machine {machine.id} was started at {at:%H:%M:%S} UTC" if at else None
 

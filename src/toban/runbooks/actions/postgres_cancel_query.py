@@ -1,7 +1,9 @@
 """Cancel the statement for which others wait in the shop's PostgreSQL."""
 
+from datetime import timedelta
 from typing import Final, Literal
 
+from toban.core.config_types import Duration
 from toban.core.errors import ActionError
 from toban.runbooks import postgres_sessions
 from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
@@ -18,20 +20,20 @@ class PostgresCancelQuery(Action):
     user: str = ""
     """The role whose sessions these are; default: the owner of Vendure's tables."""
 
+    waited: Duration = timedelta(seconds=30)
+    """How long somebody must have waited for it."""
+
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
-        """Find the root. Raises ``ActionError`` where there is none, or cancelling would change nothing."""
-        found = postgres_sessions.blockers(await postgres_sessions.sessions(tools, self.user))
-        if not found:
-            raise await postgres_sessions.no_blocker(
-                tools, "no session of the shop that may be cancelled blocks others"
-            )
-        root = found[0]
+        """Find the root. Raises ``ActionError`` where others wait for what may not be cancelled."""
+        found = await postgres_sessions.blocker(tools, self.user, self.waited)
+        if found is None:
+            return postgres_sessions.nobody_waits(self.waited)
+        root, _ = found
+        described = root.described(tools.clock.now())
         if root.state != "active":
-            raise ActionError(
-                f"session {root.described(tools.clock.now())} runs no statement: cancelling changes nothing"
-            )
+            return Plan(f"session {described} runs no statement: cancelling changes nothing", needed=False)
         return Plan(
-            f"cancel the statement of session {root.described(tools.clock.now())}",
+            f"cancel the statement of session {described}",
             f"{root.pid} {root.query_start}",
             (root.name,),
             {"session": root.as_dict()},

@@ -1,7 +1,9 @@
 """End the session for which others wait in the shop's PostgreSQL."""
 
+from datetime import timedelta
 from typing import Literal
 
+from toban.core.config_types import Duration
 from toban.core.errors import ActionError
 from toban.runbooks import postgres_sessions
 from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
@@ -15,13 +17,15 @@ class PostgresEndBlocker(Action):
     user: str = ""
     """The role whose sessions these are; default: the owner of Vendure's tables."""
 
+    waited: Duration = timedelta(seconds=30)
+    """How long somebody must have waited for it."""
+
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
-        """Find the root. Raises ``ActionError`` where no session of the shop that may be ended blocks others."""
-        found = postgres_sessions.blockers(await postgres_sessions.sessions(tools, self.user))
-        if not found:
-            raise await postgres_sessions.no_blocker(tools, "no session of the shop that may be ended blocks others")
-        root, now = found[0], tools.clock.now()
-        waiting = postgres_sessions.waiting_for(root, await postgres_sessions.in_chains(tools))
+        """Find the root. Raises ``ActionError`` where others wait for what may not be ended."""
+        found = await postgres_sessions.blocker(tools, self.user, self.waited)
+        if found is None:
+            return postgres_sessions.nobody_waits(self.waited)
+        (root, waiting), now = found, tools.clock.now()
         return Plan(
             f"end session {root.described(now)}; its transaction is rolled back; waiting for it:"
             f" {postgres_sessions.listed(waiting, now)}",

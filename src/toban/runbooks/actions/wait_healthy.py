@@ -1,5 +1,6 @@
 """Wait until a part of the shop is healthy."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
@@ -8,7 +9,7 @@ from pydantic import Field
 from toban.core.config_types import Duration, format_duration
 from toban.core.errors import ActionError, QueryError, StoreError
 from toban.core.samples import milliseconds
-from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
+from toban.runbooks.action import CAN_SELL, Action, ActionContext, ActionTools, Expression, Plan
 
 
 class WaitHealthy(Action):
@@ -18,7 +19,7 @@ class WaitHealthy(Action):
 
     acts: ClassVar[bool] = False
 
-    expression: str = 'min(up{job="vendure"}) == 1'
+    expression: Expression = CAN_SELL
     """The PromQL expression: healthy once it has a result other than 0."""
 
     interval: Duration = timedelta(seconds=5)
@@ -28,6 +29,11 @@ class WaitHealthy(Action):
     """How long it waits at most."""
 
     timeout: Duration = timedelta(minutes=31)
+
+    @property
+    def expressions(self) -> Sequence[str]:
+        """What it waits for."""
+        return (*super().expressions, self.expression)
 
     async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
         """Return what it waits for."""

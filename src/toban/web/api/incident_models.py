@@ -115,10 +115,18 @@ class ActionItemRequest(IncidentCommand):
     owner: OptionalName = ""
 
 
-class TickRequest(IncidentCommand):
-    """An action item that is done, by its number from 1."""
+class ActionItemCommand(IncidentCommand):
+    """A command on an action item, by its number."""
 
-    item: Annotated[int, Field(ge=1, le=1000)]
+    item: Number
+
+
+class EditActionItemRequest(ActionItemCommand):
+    """What an action item says from now on; what is left out stays."""
+
+    text: Comment | None = None
+    owner: OptionalName | None = None
+    """Who does it; empty for nobody."""
 
 
 class AnswerModel(ResponseModel):
@@ -171,6 +179,8 @@ class ImpactModel(ResponseModel):
 class ActionItemModel(ResponseModel):
     """Something to do after an incident."""
 
+    number: int
+    """Names it in commands."""
     text: str
     owner: str
     done: datetime | None
@@ -181,6 +191,8 @@ class IncidentModel(ResponseModel):
 
     id: int
     title: str
+    title_ja: str
+    """The title in Japanese, where it has another one."""
     priority: str
     state: IncidentState
     component: str
@@ -285,6 +297,7 @@ def incident_fields(incident: Incident, policy: IncidentPolicy, now: datetime) -
     return {
         "id": incident.id,
         "title": incident.title,
+        "title_ja": incident.title_ja,
         "priority": incident.priority,
         "state": incident.state,
         "component": incident.component,

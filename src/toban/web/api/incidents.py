@@ -6,6 +6,7 @@ from typing import Final
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.ports import Clock
+from toban.incidents.action_items import ActionItemCommands
 from toban.incidents.commands import IncidentCommands
 from toban.incidents.incident import Incident
 from toban.incidents.policy import IncidentPolicy
@@ -15,10 +16,12 @@ from toban.reports.mail import as_page
 from toban.reports.rendering import as_markdown
 from toban.web.api.api_endpoint import ApiEndpoint
 from toban.web.api.incident_models import (
+    ActionItemCommand,
     ActionItemRequest,
     AssignRequest,
     CommentedCommand,
     DeclareRequest,
+    EditActionItemRequest,
     IncidentCommand,
     IncidentDetailsModel,
     IncidentModel,
@@ -33,7 +36,6 @@ from toban.web.api.incident_models import (
     SnoozeRequest,
     SplitRequest,
     SummaryRequest,
-    TickRequest,
 )
 from toban.web.endpoint import Endpoint
 
@@ -46,6 +48,7 @@ class IncidentsApi:
 
     def __init__(self, commands: IncidentCommands, policy: Callable[[], IncidentPolicy], clock: Clock) -> None:
         self._commands = commands
+        self._items = ActionItemCommands(commands)
         self._policy = policy
         self._clock = clock
 
@@ -74,7 +77,24 @@ class IncidentsApi:
             ApiEndpoint(
                 f"{path}/action-item", self.add_action_item, act, ActionItemRequest, IncidentModel, method="POST"
             ),
-            ApiEndpoint(f"{path}/tick", self.tick, act, TickRequest, IncidentModel, method="POST"),
+            ApiEndpoint(
+                f"{path}/edit-action-item",
+                self.edit_action_item,
+                act,
+                EditActionItemRequest,
+                IncidentModel,
+                method="POST",
+            ),
+            ApiEndpoint(
+                f"{path}/delete-action-item",
+                self.delete_action_item,
+                act,
+                ActionItemCommand,
+                IncidentModel,
+                method="POST",
+            ),
+            ApiEndpoint(f"{path}/tick", self.tick, act, ActionItemCommand, IncidentModel, method="POST"),
+            ApiEndpoint(f"{path}/untick", self.untick, act, ActionItemCommand, IncidentModel, method="POST"),
         ]
 
     def policy(self) -> IncidentPolicy:
@@ -171,13 +191,25 @@ class IncidentsApi:
 
     async def add_action_item(self, request: ActionItemRequest, actor: Actor) -> IncidentModel:
         """Add something to do after an incident."""
+        return await self._after(self._items.add(request.id, request.text, actor, request.owner, request.by))
+
+    async def edit_action_item(self, request: EditActionItemRequest, actor: Actor) -> IncidentModel:
+        """Change the text or the owner of an action item."""
         return await self._after(
-            self._commands.add_action_item(request.id, request.text, actor, request.owner, request.by)
+            self._items.edit(request.id, request.item, actor, request.text, request.owner, request.by)
         )
 
-    async def tick(self, request: TickRequest, actor: Actor) -> IncidentModel:
-        """Tick an action item."""
-        return await self._after(self._commands.tick_action_item(request.id, request.item, actor, request.by))
+    async def delete_action_item(self, request: ActionItemCommand, actor: Actor) -> IncidentModel:
+        """Delete an action item."""
+        return await self._after(self._items.delete(request.id, request.item, actor, request.by))
+
+    async def tick(self, request: ActionItemCommand, actor: Actor) -> IncidentModel:
+        """Tick an action item: it is done."""
+        return await self._after(self._items.tick(request.id, request.item, actor, request.by))
+
+    async def untick(self, request: ActionItemCommand, actor: Actor) -> IncidentModel:
+        """Take the tick of an action item back."""
+        return await self._after(self._items.untick(request.id, request.item, actor, request.by))
 
     async def _after(self, command: Awaitable[Incident]) -> IncidentModel:
         return self._model(await command)

@@ -19,13 +19,14 @@ class TrueIncidentModel(ResponseModel):
     id: int
     """Its number; 0 where the incident book has none."""
     name: str
+    name_ja: str
     begins: datetime
     ends: datetime
 
     @classmethod
     def of(cls, it: TrueIncident) -> Self:
         """Return the model of an incident."""
-        return cls(id=it.id, name=it.name, begins=it.begins, ends=it.ends)
+        return cls(id=it.id, name=it.name, name_ja=it.named("ja"), begins=it.begins, ends=it.ends)
 
 
 class ListedFiringModel(ResponseModel):

@@ -14,10 +14,12 @@ from toban.reports.mail import as_page
 from toban.reports.rendering import as_markdown
 from toban.web.api.api_endpoint import RequestModel
 from toban.web.api.incident_models import (
+    ActionItemCommand,
     ActionItemRequest,
     AssignRequest,
     CommentedCommand,
     DeclareRequest,
+    EditActionItemRequest,
     IncidentCommand,
     IncidentModel,
     IncidentsRequest,
@@ -27,7 +29,6 @@ from toban.web.api.incident_models import (
     SnoozeRequest,
     SplitRequest,
     SummaryRequest,
-    TickRequest,
 )
 from toban.web.api.incidents import IncidentsApi
 from toban.web.api.runbooks import RunbooksApi
@@ -84,7 +85,10 @@ class IncidentsPages:
             self._form("split", api.split, SplitRequest),
             self._form("summary", api.set_summary, SummaryRequest),
             self._form("action-item", api.add_action_item, ActionItemRequest),
-            self._form("tick", api.tick, TickRequest),
+            self._form("edit-action-item", api.edit_action_item, EditActionItemRequest),
+            self._form("delete-action-item", api.delete_action_item, ActionItemCommand),
+            self._form("tick", api.tick, ActionItemCommand),
+            self._form("untick", api.untick, ActionItemCommand),
         ]
 
     def _form(

@@ -30,6 +30,9 @@ LINES: Final = 200
 CONTEXT: Final = 20
 """How many lines are shown before and after one."""
 
+REQUEST_SPAN: Final = timedelta(hours=1)
+"""How long before and after one of its lines a request has others: a job may wait and be tried again."""
+
 BARS: Final = 80
 INITIAL: Final = ("now-1h", "now")
 SELECTION: Final = ("query", "level", "service", "context", "from", "to")
@@ -74,6 +77,7 @@ class LogsPage:
         bars: Sequence[HistogramBar] = ()
         uncounted: Sequence[str] = ()
         selection = {name: value for name, value in asked.items() if name not in {"from", "to"}}
+        shown = None
         try:
             shown = parse_range(begin, end, self._clock.now(), Preferences.of(request).zone, BARS)
             selection |= {"since": shown.begin.isoformat(), "until": shown.end.isoformat()}
@@ -103,9 +107,11 @@ class LogsPage:
             levels=[it.value for it in LogLevel],
             error=error,
             bars=bars,
+            shown=shown,
             is_live=is_live,
             searched=lambda **changes: _link(asked, changes),
             narrowed=lambda name, value: _narrowed(asked, name, value),
+            of_request=_of_request,
             export=f"/api/logs?{urlencode({**selection, 'limit': 5_000})}",
             is_table=True,
             **range_controls(begin, end, ""),
@@ -135,6 +141,12 @@ def _narrowed(asked: Mapping[str, str], name: str, value: Any) -> str:
         quoted = text.replace('"', "")
         condition = f' {name}:"{quoted}"' if not text or set(text) & set(' "\t\n') else f" {name}:{text}"
     return _link(asked, {"query": (query + condition).strip()})
+
+
+def _of_request(trace_id: str, at: datetime) -> str:
+    """Return the address of the page with all lines of a request, one of which is of this time."""
+    begin, end = (at + step for step in (-REQUEST_SPAN, REQUEST_SPAN))
+    return _link({}, {"query": f"trace_id:{trace_id}", "from": begin.isoformat(), "to": end.isoformat()})
 
 
 def _bars(histogram: LogHistogramResponse, begin: datetime, end: datetime) -> Sequence[HistogramBar]:

@@ -22,7 +22,7 @@ from toban.web.endpoint import actor, permissions, principal
 from toban.web.live_updates import live_state
 from toban.web.pages.i18n import texts
 from toban.web.pages.preferences import THEMES, Preferences
-from toban.web.pages.translations import translate, translate_runbook
+from toban.web.pages.translations import translate, translate_runbook, translate_service
 from toban.web.static_files import address
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _environment() -> "Environment":
     found.filters["localized"] = pass_context(_localized)
     found.filters["translated"] = pass_context(_translated)
     found.filters["of_runbook"] = pass_context(_of_runbook)
+    found.filters["of_service"] = pass_context(_of_service)
     found.filters["web_link"] = _web_link
     found.globals["sparkline"] = sparkline
     found.globals["rectangles"] = rectangles
@@ -137,6 +138,11 @@ def _translated(context: "Context", text: str) -> str:
 def _of_runbook(context: "Context", text: str) -> str:
     """Show what a runbook says, in the reader's language."""
     return translate_runbook(text, context["preferences"].language)
+
+
+def _of_service(context: "Context", text: str) -> str:
+    """Show what a service says of its health, in the reader's language."""
+    return translate_service(text, context["preferences"].language)
 
 
 def _localized(context: "Context", annotations: Mapping[str, str], name: str) -> str:

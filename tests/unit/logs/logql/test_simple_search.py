@@ -10,6 +10,7 @@ from toban.core.errors import BadQueryError
 from toban.core.log_line import LogLevel
 from toban.logs.line_store import Direction
 from toban.logs.logql.engine import LogqlEngine
+from toban.logs.logql.lexer import ParseError
 from toban.logs.logql.parser import parse_log_query
 from toban.logs.logql.search import LineSearch
 from toban.logs.logql.simple_search import parse_search
@@ -45,6 +46,12 @@ async def test_lines_are_found(search: str, places: list[int]):
     async with LogqlEngine(FakeLineStore(LINES)) as engine:
         found = (await engine.lines(LineSearch(parse_search(search), AT, AT + HOUR, 10, Direction.FORWARD))).lines
     assert [LINES.index(it.stored.line) for it in found] == places
+
+
+def test_a_query_for_series_is_not_taken_for_words():
+    with pytest.raises(ParseError, match="the query is for series: write only its selector"):
+        parse_search('sum by (level) (count_over_time({service="api"}[5m]))')
+    assert len(parse_search('unexpected token {"order": 1} (declined)').stages) == 5
 
 
 def test_a_text_with_a_brace_is_logql():

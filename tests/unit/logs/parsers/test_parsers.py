@@ -16,6 +16,7 @@ from toban.logs.timestamps import parse_timestamp
 NOW = datetime(2026, 12, 1, 12, 0, 30, tzinfo=UTC)
 READING = Reading(NOW, ZoneInfo("UTC"))
 AT = datetime(2026, 11, 23, 19, 47, 11, tzinfo=UTC)
+AT_WRITTEN = datetime(2026, 11, 23, 19, 47, 1, tzinfo=UTC)
 
 
 def parsed(text, reading=READING, name="auto"):
@@ -47,6 +48,30 @@ def test_a_winston_line_is_parsed():
     assert line.at == AT + timedelta(milliseconds=288)
     assert line.trace.startswith("Error: e1\n    at ")
     assert line.facts == {"order": "A1"}
+
+
+@pytest.mark.parametrize(
+    ("log", "level", "message", "at"),
+    [
+        ("payment failed\n", None, "payment failed", AT),
+        ('{"level":"warn","message":"slow","timestamp":"2026-11-23T19:47:01.000Z"}', LogLevel.WARN, "slow", AT_WRITTEN),
+        ("\x1b[31merror\x1b[39m 11/23/26, 7:47 PM - \x1b[36m[Shop]\x1b[39m declined\n", LogLevel.ERROR, "declined", AT),
+    ],
+)
+def test_a_line_within_json_is_parsed(log, level, message, at):
+    """
+    As Docker's driver `json-file` writes it, and Fluent Bit sends it; a program's own time counts if it has seconds.
+    """
+    line = parsed(json.dumps({"log": log, "stream": "stderr", "time": "2026-11-23T19:47:11.000000001Z"}))
+    assert (line.level, line.message, line.at, line.is_time_exact) == (level, message, at, True)
+    assert line.facts == {"stream": "stderr"}
+
+
+def test_a_program_s_own_field_log_is_a_fact():
+    line = parsed('{"message":"import done","log":"import.txt","level":"info"}')
+    assert (line.message, line.facts) == ("import done", {"log": "import.txt"})
+    assert parsed('{"log":{"a":1}}').message == '{"log":{"a":1}}'
+    assert parsed('{"log":"x"').message == '{"log":"x"'
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from toban.maintenance.tasks.metrics_retention import describe
 from toban.maintenance.vendure_checks import Check
 from toban.review.proposals import ENGINES
 from toban.web.pages.i18n import texts
-from toban.web.pages.translations import translate
+from toban.web.pages.translations import translate, translate_service
 
 COMMANDS = (
     "notify/silence_commands.py",
@@ -24,6 +24,7 @@ COMMANDS = (
     "notify/drill.py",
     "alerting/acknowledge_commands.py",
     "incidents/commands.py",
+    "incidents/action_items.py",
     "maintenance/commands.py",
     "runbooks/commands.py",
     "review/limit_commands.py",
@@ -87,6 +88,65 @@ def test_every_reason_and_source_of_a_proposal_is_translated(module):
     found = {it for it in found if it and "excesses" not in it and "tail" not in it and "less than" not in it}
     assert found
     assert {it for it in found if not is_translated(it)} == set()
+
+
+def arms(node):
+    """Yield the texts that an expression may be: both of a condition, and what takes the place of an empty one."""
+    if isinstance(node, ast.IfExp):
+        yield from (*arms(node.body), *arms(node.orelse))
+    elif isinstance(node, ast.BoolOp):
+        yield from (text for it in node.values for text in arms(it))
+    elif (text := sample(node)) is not None:
+        yield text
+
+
+def said_in_calls(folder, names, place):
+    """Yield the texts with which functions of these names are called, by the modules of a folder."""
+    sources = [it.read_text(encoding="utf-8") for it in (Path(toban.__file__).parent / folder).rglob("*.py")]
+    for source in [it for it in sources if any(f"{name}(" in it for name in names)]:
+        for call in ast.walk(ast.parse(source)):
+            name = getattr(call.func, "id", getattr(call.func, "attr", "")) if isinstance(call, ast.Call) else ""
+            if name in names and len(call.args) > place:
+                yield from arms(call.args[place])
+
+
+def test_what_every_service_says_of_its_health_is_translated():
+    found = set(said_in_calls("", {"HealthStatus"}, 1))
+    assert len(found) > 60
+    assert {it for it in found - {"'x'; 'x'"} if translate_service(it, "ja") == it} == set()
+
+
+def test_every_error_of_a_channel_is_translated():
+    made = {it.replace("'x'", "ops", 1) for it in said_in_calls("notify", {"DeliveryError"}, 0)}
+    assert len(made) > 15
+    # The rest is the text of a service, of the network, or a file.
+    made = {it for it in made if re.search("[a-z]", it.removeprefix("ops").replace("'x'", "").replace(": ca: ", ""))}
+    assert {it for it in made if not is_translated(it)} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "translated"),
+    [
+        ("ops: answered 503: upstream failed", "ops: 503 の応答: upstream failed"),
+        ("ops-2: connection refused", "ops-2: 接続が拒否されました"),
+        (
+            "ops: failing: ops: no connection in time; phone: rejected: phone: answered 401",
+            "ops: 失敗しています: ops: 時間内に接続できません; phone: 拒否されました: phone: 401 の応答",
+        ),
+        ("1 lines wait", "1 行が待機しています"),
+        (
+            "state unavailable, answers wait: disk is full",
+            "状態データベースを使えないため、応答は待機しています: disk is full",
+        ),
+        (
+            "the last drill reached ops, phone",
+            "前回の訓練は ops, phone に届きました",
+        ),
+    ],
+)
+def test_what_services_and_channels_say_is_translated_with_what_it_names(text, translated):
+    assert translate_service(text, "ja") == translated
+    assert translate_service(text, "en") == text
 
 
 def reasons():
@@ -281,13 +341,20 @@ def audited(tree):
         texts_of = [it.value for it in call.args if isinstance(it, ast.Constant) and isinstance(it.value, str)]
         if getattr(call.func, "id", getattr(call.func, "attr", "")) == "AuditEntry":
             yield from texts_of
-        elif getattr(call.func, "attr", "").startswith("_"):
+        elif (name := getattr(call.func, "attr", "")).startswith("_") or name == "change":
             yield from (it for it in texts_of if re.fullmatch(r"[a-z-]+ (?:an?|the) [a-z -]+", it))
 
 
 def test_every_action_in_the_audit_log_is_translated():
     folder = Path(toban.__file__).parent
-    modules = [text for it in folder.rglob("*.py") if "AuditEntry(" in (text := it.read_text(encoding="utf-8"))]
+    texts_of = [it.read_text(encoding="utf-8") for it in folder.rglob("*.py")]
+    modules = [it for it in texts_of if "AuditEntry(" in it or "IncidentCommands" in it]
     found = {action for text in modules for action in audited(ast.parse(text))}
-    assert {"signed in", "added a note to an incident", "began maintenance", "covered a shift"} <= found
+    assert {
+        "signed in",
+        "added a note to an incident",
+        "began maintenance",
+        "covered a shift",
+        "unticked an action item",
+    } <= found
     assert {it for it in found if not is_translated(it)} == set()
