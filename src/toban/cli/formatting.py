@@ -12,7 +12,6 @@ import click
 
 from toban.charts.terminal import Segment
 from toban.cli.options import given_value
-from toban.core.config_types import format_duration
 from toban.core.labels import Labels
 from toban.core.terminal_columns import align_columns, text_width, wrap_cells
 from toban.core.terminal_escapes import escape_controls, escape_line
@@ -40,6 +39,8 @@ def zone_time(text: str, zone: str) -> str:
 
 def time_left(text: str, now: datetime) -> str:
     """Return how long it is until a time of a response; to the minute once it is longer than that."""
+    from toban.core.config_types import format_duration  # it imports pydantic: few commands need it
+
     left = max(datetime.fromisoformat(text) - now, timedelta())
     unit = timedelta(minutes=1) if left >= timedelta(minutes=1) else timedelta(seconds=1)
     return format_duration(left // unit * unit)

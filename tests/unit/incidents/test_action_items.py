@@ -53,7 +53,7 @@ async def test_each_change_of_an_action_item_is_in_the_timeline_and_in_the_audit
     assert (await said(life, "ja"))[-1] == "cai がアクションアイテムを削除: Add an index"
     rows = await life.state.transaction(lambda connection: audit_log.recent(connection, 20, actor="ben"))
     assert [(row.action, row.facts) for row in rows] == [
-        ("deleted an action item", {"incident": 1, "item": 1}),
+        ("deleted an action item", {"incident": 1, "item": 1, "by": "cai"}),
         ("changed an action item", {"incident": 1, "item": 1, "owner": ""}),
         ("unticked an action item", {"incident": 1, "item": 1}),
         ("changed an action item", {"incident": 1, "item": 1, "text": "Add an index", "owner": "ann"}),
