@@ -13,6 +13,7 @@ import click
 from toban.charts.terminal import Segment
 from toban.cli.options import given_value
 from toban.core.labels import Labels
+from toban.core.number_format import Unit, format_value
 from toban.core.terminal_columns import align_columns, text_width, wrap_cells
 from toban.core.terminal_escapes import escape_controls, escape_line
 
@@ -43,7 +44,7 @@ def time_left(text: str, now: datetime) -> str:
 
     left = max(datetime.fromisoformat(text) - now, timedelta())
     unit = timedelta(minutes=1) if left >= timedelta(minutes=1) else timedelta(seconds=1)
-    return format_duration(left // unit * unit)
+    return format_value((left // unit * unit).total_seconds(), Unit.SECONDS)
 
 
 def printed_as_json(result: Any) -> bool:

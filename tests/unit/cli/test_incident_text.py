@@ -46,7 +46,7 @@ def test_the_most_urgent_comes_first_and_what_is_resolved_last():
         incident(1, state="acknowledged", answer=ANSWER),
     ]
     assert [" ".join(line.split()) for line in incident_list(found, NOW).splitlines()] == [
-        "#1 P1 acknowledged since 2026-01-02 02:14 JST by Ann respond in 9m The database is down",
+        "#1 P1 acknowledged since 2026-01-02 02:14 JST by Ann respond in 9 min The database is down",
         "#3 P2 nobody has answered since 2026-01-02 02:14 JST respond: stands still until working hours"
         " The database is down",
         "#4 P1 resolved since 2026-01-02 02:14 JST by Ben The database is down",
@@ -63,7 +63,7 @@ def test_an_incident_says_who_is_called_next_what_it_costs_and_what_to_do():
         "#1 P1 The database is down",
         "nobody has answered; next call at 2026-01-02 02:20 JST",
         "since 2026-01-02 02:14 JST",
-        f"respond by {(NOW + timedelta(hours=9, minutes=9, seconds=30)):%Y-%m-%d %H:%M} JST, 9m left",
+        f"respond by {(NOW + timedelta(hours=9, minutes=9, seconds=30)):%Y-%m-%d %H:%M} JST, 9 min left",
         "about ¥120,000 of revenue missing, between ¥80,000 and ¥160,000, ¥6,000 a minute now",
         "",
         "Alerts",

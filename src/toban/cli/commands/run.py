@@ -11,6 +11,7 @@ from toban.cli.client import data_option, get, json_option, post
 from toban.cli.formatting import echo, fit_columns
 
 POLL_SECONDS: Final = 0.5
+BY_FILE: Final = "stop-automation in the data folder"
 PATIENCE: Final = 1_800
 """Seconds that the command follows a run; it goes on without it."""
 
@@ -53,12 +54,17 @@ def command(
         raise click.UsageError("name the RUNBOOK: `toban run` lists them")
     if stop or resume:
         switch = post(f"/api/runbooks/{'stop' if stop else 'resume'}", data, reason=reason)
-        echo("automation is stopped" if switch["is_stopped"] else "automation runs")
+        by_file = f" by a file: delete {BY_FILE} to start it again" if resume and switch["by_file"] else ""
+        echo(f"automation is stopped{by_file}" if switch["is_stopped"] else "automation runs")
     elif approve is not None:
         _follow(get("/api/runbooks/run", data, id=str(approve)), data, yes, as_json)
     elif refuse is not None:
         refused = post("/api/runbooks/refuse", data, id=refuse, comment=reason)
-        echo(json.dumps(refused, indent=2, ensure_ascii=False) if as_json else f"run {refused['id']} {refused['text']}")
+        echo(
+            json.dumps(refused, indent=2, ensure_ascii=False)
+            if as_json
+            else f"run {refused['id']} refused: {refused['text']}"
+        )
     elif runbook:
         _follow(post("/api/runbooks/start", data, runbook=runbook, alert=alert, dry=dry), data, yes, as_json)
     else:
@@ -72,7 +78,7 @@ def _list(found: dict[str, Any], as_json: bool) -> None:
     if found["switch"]["is_stopped"]:
         why = [f"by {found['switch']['by']}"] if found["switch"]["by"] else []
         why += [found["switch"]["reason"]] if found["switch"]["reason"] else []
-        why += ["by the file stop-automation in the data folder"] if found["switch"]["by_file"] else []
+        why += [f"by the file {BY_FILE}"] if found["switch"]["by_file"] else []
         echo(f"▲ automation is stopped {': '.join(why)}".rstrip())
     rows = [
         ("▲" if it["missing"] else "●", it["name"], it["mode"], ", ".join(it["when"]), it["title"])
@@ -111,7 +117,8 @@ def _follow(run: dict[str, Any], data: Path | None, yes: bool, as_json: bool) ->
     if as_json:
         echo(json.dumps(run, indent=2, ensure_ascii=False))
     else:
-        echo(f"run {run['id']} {run['state']}: {run['text']}")
+        hint = " (`toban run --resume` starts it again)" if run["state"] == "stopped" else ""
+        echo(f"run {run['id']} {run['state']}: {run['text']}{hint}")
     if run["state"] not in {"succeeded", "dry", "asked", "waiting"}:
         raise SystemExit(1)
 
@@ -120,7 +127,12 @@ def _answered(run: dict[str, Any], data: Path | None, yes: bool) -> dict[str, An
     targets = f" ({', '.join(run['targets'])})" if run["targets"] else ""
     question = f"{run['question']}{targets}: {'do it' if run['state'] == 'asked' else 'done'}?"
     answered: dict[str, Any]
-    if not (yes or click.confirm(question, err=True)):
+    try:
+        agrees = yes or click.confirm(question, err=True)
+    except click.Abort:
+        echo(f"\nrun {run['id']} goes on waiting: toban run --approve {run['id']}, or --refuse {run['id']}", err=True)
+        raise
+    if not agrees:
         answered = post("/api/runbooks/refuse", data, id=run["id"])
     elif run["state"] == "asked":
         answered = post("/api/runbooks/approve", data, id=run["id"], approval=run["approval"])
