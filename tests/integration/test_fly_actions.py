@@ -138,6 +138,18 @@ async def test_the_last_healthy_machine_is_restarted_only_when_the_shop_can_not_
     assert plan.description.endswith("no other one is healthy")
 
 
+async def test_a_machine_that_has_become_the_last_healthy_one_since_the_decision_is_left_alone(
+    fly: FakeFly, tools: ActionTools
+) -> None:
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+    fly.exit(fly.machines["shop"][1])
+    with pytest.raises(ActionError, match="no other machine of app is healthy any more: 148e001 is left alone"):
+        await FlyRestart().run(plan, CONTEXT, tools)
+    assert not fly.restarted
+    assert not fly.leases
+
+
 async def test_the_only_machine_of_a_group_is_restarted_where_the_shop_can_not_sell_and_else_with_approval(
     fly: FakeFly, tools: ActionTools, selling: Selling
 ) -> None:

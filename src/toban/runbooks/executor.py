@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -25,6 +26,10 @@ from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 
 log = structlog.get_logger("toban.runbooks")
+
+LOOKS_FOR: Final = timedelta(minutes=2)
+"""How long it tries to find out whether an act was done: the network may come a little after toban."""
+LOOK_INTERVAL: Final = 10.0
 
 RUNS: Final = counter("toban_runbook_runs_total", "Ended runs of runbooks.", labels=("runbook", "outcome"))
 ACTS: Final = counter("toban_runbook_acts_total", "Acts of runbooks.", labels=("runbook", "action", "outcome"))
@@ -165,19 +170,29 @@ class RunExecutor:
 
         What is not known is never repeated. Raises ``StateError``.
         """
-        found = None
-        try:
-            action = self._runbook(run).steps[record.index]
-            if isinstance(action, Action):
-                async with asyncio.timeout(action.timeout.total_seconds()):
-                    found = await action.look(record.plan, self._context(run), self._ports().tools)
-        except (TobanError, TimeoutError, RunEndedError) as error:
-            log.warning("act not verified", runbook=run.runbook, run=run.id, error=str(error))
+        found = await self._found(run, record)
         if found is not None:
             return await self._record(replace(run, step=record.index), record, found)
         text = f"toban ended while it began to {record.plan.description}: look whether it was done, it is not repeated"
         await self.end(run.id, RunState.UNKNOWN, text)
         return None
+
+    async def _found(self, run: Run, record: StepRecord) -> str | None:
+        """Ask the action of a record whether it was done; for a while also where it can't find out."""
+        context, started = self._context(replace(run, step=record.index)), self._clock.monotonic()
+        while True:
+            try:
+                action = self._runbook(run).steps[record.index]
+                assert isinstance(action, Action)  # noqa: S101  # a step for people does not act
+                async with asyncio.timeout(action.timeout.total_seconds()):
+                    return await action.look(record.plan, context, self._ports().tools)
+            except RunEndedError:
+                return None
+            except (TobanError, TimeoutError) as error:
+                log.warning("act not verified", runbook=run.runbook, run=run.id, error=str(error))
+                if self._clock.monotonic() - started >= LOOKS_FOR.total_seconds():
+                    return None
+            await self._clock.sleep(LOOK_INTERVAL)
 
     async def end(self, number: int, state: RunState, text: str) -> None:
         """End a run that goes on. Raises ``StateError``."""

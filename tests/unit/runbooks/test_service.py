@@ -316,6 +316,35 @@ async def test_a_step_is_passed_over_while_its_condition_has_a_result(start):
     ]
 
 
+async def test_a_look_that_fails_is_repeated_for_a_while(start, monkeypatch):
+    """
+    The network may come a little after toban; what stays unknown is not repeated.
+    """
+    life = start()
+
+    def dies() -> str:
+        raise Killed
+
+    MACHINE.outcome = dies
+    life.fires()
+    await life.passes(1)
+    looks = 0
+
+    async def look(*_: Any) -> str:
+        nonlocal looks
+        looks += 1
+        if looks < 3:
+            raise ActionError("Fly: connection refused")
+        return "it was restarted at 02:14"
+
+    monkeypatch.setattr(Restart, "look", look)
+    MACHINE.outcome = lambda: "restarted"
+    after = start()
+    after.alerts = life.alerts
+    await after.passes(5)
+    assert (await after.state_of(), looks, len(MACHINE.acts)) == ("succeeded", 3, 1)
+
+
 async def test_a_crash_between_intent_and_act_is_looked_at_too(start, monkeypatch):
     life = start()
 

@@ -73,7 +73,7 @@ class FlyRestart(Action):
             f"{description}; then {', '.join(then)}, one by one" if then else description,
             " ".join(map(str, (machine.instance_id, machine.newest_event, bool(healthy), sells, *then))),
             (machine.name,),
-            {"machine": machine.id, "newest_event": machine.newest_event},
+            {"machine": machine.id, "newest_event": machine.newest_event, "others_healthy": bool(healthy)},
             needs_approval=not healthy and (bool(others) or sells),
             goes_on=bool(then),
         )
@@ -87,7 +87,9 @@ class FlyRestart(Action):
     async def run(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str:
         """Restart it under its lease, and wait until it is back. Raises ``ActionError``."""
         api = FlyMachines(tools)
-        machine, _ = await api.find(plan.facts["machine"])
+        machine, others = await api.find(plan.facts["machine"])
+        if plan.facts["others_healthy"] and not any(it.is_healthy for it in others):
+            raise ActionError(f"no other machine of {machine.group} is healthy any more: {machine.id} is left alone")
         async with api.lease(machine, f"toban {context.key}") as lease:
             machine = await api.read(machine)
             if machine.newest_event != plan.facts["newest_event"]:
@@ -103,7 +105,9 @@ class FlyRestart(Action):
 
     async def look(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str | None:
         """Look for an event after the one that was the newest before the act."""
-        machine, _ = await FlyMachines(tools).find(plan.facts["machine"])
+        api = FlyMachines(tools)
+        machine, _ = await api.find(plan.facts["machine"])
+        await api.release_left(machine, f"toban {context.key}")
         at = machine.happened_since(plan.facts["newest_event"], "restart", "exit", "start")
         return f"machine {machine.id} was restarted at {at:%H:%M:%S} UTC, it is {machine.state}" if at else None
 
