@@ -40,8 +40,6 @@ def zone_time(text: str, zone: str) -> str:
 
 def time_left(text: str, now: datetime) -> str:
     """Return how long it is until a time of a response; to the minute once it is longer than that."""
-    from toban.core.config_types import format_duration  # it imports pydantic: few commands need it
-
     left = max(datetime.fromisoformat(text) - now, timedelta())
     unit = timedelta(minutes=1) if left >= timedelta(minutes=1) else timedelta(seconds=1)
     return format_value((left // unit * unit).total_seconds(), Unit.SECONDS)
