@@ -1,9 +1,12 @@
 """The services that toban writes to, each with its fake, its channel, and how to read what people see there."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
+
+import httpx2
+import pytest
 
 from tests.fake_chatwork import FakeChatwork
 from tests.fake_discord import FakeDiscord
@@ -14,9 +17,10 @@ from tests.fake_slack import FakeSlack
 from tests.fake_teams import FakeTeams
 from tests.fake_telegram import FakeTelegram
 from tests.fake_twilio import FakeTwilio
+from tests.fakes import FakeClock
 from tests.notifications import notification
 from toban.core.notification import Link, Notification, NotificationKind
-from toban.notify.channel import Channel
+from toban.notify.channel import Channel, ChannelTools
 from toban.notify.channels.chatwork import Chatwork
 from toban.notify.channels.discord import Discord
 from toban.notify.channels.line import Line
@@ -47,6 +51,19 @@ class Messenger:
     """Whether the service shows once what is sent twice."""
     finds: bool = False
     """Whether what may have arrived is found, or replaced, before it is sent again."""
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(timeout=httpx2.Timeout(10, read=0.3)) as client:
+        yield client
+
+
+@pytest.fixture
+def attempt(http: httpx2.AsyncClient) -> Callable[[], ChannelTools]:
+    """Return what makes the tools of an attempt."""
+    clock = FakeClock()
+    return lambda: ChannelTools(http, clock, "https://toban.example", "shop.example")
 
 
 def line(fake: FakeLine, **other: Any) -> Line:

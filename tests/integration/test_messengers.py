@@ -27,8 +27,10 @@ from tests.messengers import (
     SECOND,
     Messenger,
     as_text,
+    attempt,
     chatwork,
     discord,
+    http,
     line,
     message,
     ntfy,
@@ -47,23 +49,12 @@ from toban.notify.channels.teams import Teams
 from toban.notify.channels.telegram import Telegram
 from toban.notify.channels.twilio import Twilio
 
+__all__ = ["attempt", "http"]
+
 
 @pytest.fixture(params=MESSENGERS)
 def messenger(request: pytest.FixtureRequest) -> Messenger:
     return MESSENGERS[request.param]
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=httpx2.Timeout(10, read=0.3)) as client:
-        yield client
-
-
-@pytest.fixture
-def attempt(http: httpx2.AsyncClient) -> Callable[[], ChannelTools]:
-    """Return what makes the tools of an attempt."""
-    clock = FakeClock()
-    return lambda: ChannelTools(http, clock, "https://toban.example", "shop.example")
 
 
 STORY = (NotificationKind.FIRING, NotificationKind.REMINDER, NotificationKind.ACKNOWLEDGED, NotificationKind.RESOLVED)

@@ -4,37 +4,24 @@ What each service may answer: late, too many requests, an error, half an answer,
 Each answer is given by each service's fake, and the message arrives all the same, or the error says why it can't.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-import httpx2
 import pytest
 
 from tests.fake_chatwork import FakeChatwork
 from tests.fake_http import Fault, broken, busy, half, late, reset, says, unchanged
 from tests.fake_twilio import FakeTwilio
-from tests.fakes import FakeClock
-from tests.messengers import SERVICES, Messenger, chatwork, message
+from tests.messengers import SERVICES, Messenger, attempt, chatwork, http, message
 from toban.core.errors import DeliveryError
 from toban.core.notification import NotificationKind
 from toban.notify.channel import ChannelTools
+
+__all__ = ["attempt", "http"]
 
 
 @pytest.fixture(params=SERVICES)
 def service(request: pytest.FixtureRequest) -> Messenger:
     return SERVICES[request.param]
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=httpx2.Timeout(10, read=0.3)) as client:
-        yield client
-
-
-@pytest.fixture
-def attempt(http: httpx2.AsyncClient) -> Callable[[], ChannelTools]:
-    """Return what makes the tools of an attempt."""
-    clock = FakeClock()
-    return lambda: ChannelTools(http, clock, "https://toban.example", "shop.example")
 
 
 PERMANENT, TEMPORARY = True, False

@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 
 from toban.demo.customers import CustomerTraffic
-from toban.demo.servers import DemoError, wait_until_listening
+from toban.demo.servers import DemoError, Server, wait_until_listening
 from toban.demo.shop_processes import ROLE, START_TIMEOUT, ShopProcesses
 from toban.demo.storefront import Storefront
 from toban.demo.traffic_model import NOBODY_CAN_PAY
@@ -23,8 +23,7 @@ NEVER_ELIGIBLE: Final = json.dumps(
 )
 """An eligibility checker by which a shipping method is eligible for no order."""
 
-# After an error, or when the demo ends, most faults are not fixed: the shop ends with the demo. A process that was
-# killed may run again by then: toban's runbooks start it.
+# After an error, or when the demo ends, most faults are not fixed: the shop ends with the demo.
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,7 @@ class FaultTarget:
 async def _database(target: FaultTarget) -> AsyncIterator[str]:
     target.shop.postgres.kill()
     yield "PostgreSQL was killed. The shop still answers 200, and its /health says ok."
-    if not target.shop.postgres.is_running:
-        target.shop.postgres.start()
+    _start(target.shop.postgres)
     _supervise(target.shop)
 
 
@@ -51,8 +49,7 @@ async def _redis(target: FaultTarget) -> AsyncIterator[str]:
         raise DemoError("this shop has no Redis")
     target.shop.valkey.kill()
     yield "Redis was killed. Pages load; adding to the cart hangs."
-    if not target.shop.valkey.is_running:
-        target.shop.valkey.start()
+    _start(target.shop.valkey)
 
 
 @asynccontextmanager
@@ -60,6 +57,12 @@ async def _worker(target: FaultTarget) -> AsyncIterator[str]:
     target.shop.worker.kill()
     yield "The worker was killed. The shop works; jobs pile up in the queue."
     _supervise(target.shop)
+
+
+def _start(server: Server) -> None:
+    """Start a server that was killed, unless a runbook of toban's did."""
+    if not server.is_running:
+        server.start()
 
 
 def _supervise(shop: ShopProcesses) -> None:

@@ -50,11 +50,6 @@ class DemoMachine:
     lease: dict[str, Any] | None = None
     was_running: bool = True
 
-    @property
-    def is_running(self) -> bool:
-        """Whether its process runs."""
-        return self.server.is_running
-
     def happen(self, kind: str, status: str) -> None:
         """Record an event."""
         event = {"type": kind, "status": status, "source": "flyd", "timestamp": int(time.time() * 1000)}
@@ -68,11 +63,11 @@ class DemoMachine:
 
     async def body(self) -> dict[str, Any]:
         """Return it as the API does."""
-        passing = self.is_running and await _accepts(self.server)
+        passing = self.server.is_running and await _accepts(self.server)
         return {
             "id": machine_id(self.app),
             "name": machine_id(self.app),
-            "state": "started" if self.is_running else "stopped",
+            "state": "started" if self.server.is_running else "stopped",
             "region": REGION,
             "instance_id": f"01{self.app.upper()}",
             "image_ref": {"repository": "flyio/postgres-flex" if self.app == "postgres" else self.app},
@@ -82,6 +77,16 @@ class DemoMachine:
             "host_status": "ok",
             "cordoned": False,
         }
+
+
+def machines_of(shop: ShopProcesses) -> Sequence[DemoMachine]:
+    """Return the machines of a shop, one for each process."""
+    return [
+        DemoMachine("vendure-server", "server", shop.server),
+        DemoMachine("vendure-worker", "worker", shop.worker),
+        DemoMachine("postgres", "app", shop.postgres),
+        *([DemoMachine("redis", "app", shop.valkey)] if shop.valkey else []),
+    ]
 
 
 async def _accepts(server: Server) -> bool:
@@ -104,11 +109,6 @@ class FlyMachinesServer:
         self._starts: set[asyncio.Task[None]] = set()
 
     @property
-    def apps(self) -> Sequence[str]:
-        """The names of the apps, as `shop.fly_apps` has them."""
-        return ("vendure-server", "vendure-worker", "postgres", "redis")
-
-    @property
     def url(self) -> str:
         """The address of the API, as `shop.fly_api` has it."""
         return f"http://127.0.0.1:{port_of(self._listener)}"
@@ -116,15 +116,9 @@ class FlyMachinesServer:
     @asynccontextmanager
     async def served(self, shop: ShopProcesses, say: Callable[[str], None]) -> AsyncIterator[None]:
         """Serve the shop's machines while the block runs; ``say`` gets a line when one is started or restarted."""
-        machines = [
-            DemoMachine("vendure-server", "server", shop.server),
-            DemoMachine("vendure-worker", "worker", shop.worker),
-            DemoMachine("postgres", "app", shop.postgres),
-            *([DemoMachine("redis", "app", shop.valkey)] if shop.valkey else []),
-        ]
-        for machine in machines:
+        self._machines = {it.app: it for it in machines_of(shop)}
+        for machine in self._machines.values():
             machine.happen("start", "started")
-        self._machines = {it.app: it for it in machines}
         self._say = say
         watch = asyncio.create_task(self._watch())
         try:
@@ -148,9 +142,9 @@ class FlyMachinesServer:
         """Record which processes have ended."""
         while True:
             for machine in self._machines.values():
-                if machine.was_running and not machine.is_running:
+                if machine.was_running and not machine.server.is_running:
                     machine.happen("exit", "stopped")
-                machine.was_running = machine.is_running
+                machine.was_running = machine.server.is_running
             await asyncio.sleep(WATCH_INTERVAL)
 
     async def _list(self, request: Request) -> Response:
@@ -184,7 +178,7 @@ class FlyMachinesServer:
         machine, refusal = self._machine(request, acts=True)
         if machine is None:
             return refusal
-        if not machine.is_running:
+        if not machine.server.is_running:
             self._launch(machine, "started", machine.server.start)
         return JSONResponse({"previous_state": "stopped", "migrated": False, "new_host": ""})
 

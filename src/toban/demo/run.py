@@ -23,7 +23,7 @@ from toban.demo import fly_log_server, fly_machines_server, message_inbox, store
 from toban.demo.customers import CustomerTraffic, open_shop
 from toban.demo.faults import FAULTS, FaultTarget
 from toban.demo.fly_log_server import ORGANIZATION, TOKEN, FlyLogServer
-from toban.demo.fly_machines_server import FlyMachinesServer
+from toban.demo.fly_machines_server import FlyMachinesServer, machines_of
 from toban.demo.ground_truth import GroundTruth
 from toban.demo.install import Say
 from toban.demo.message_inbox import MessageInbox
@@ -111,8 +111,8 @@ def run(options: DemoOptions, say: Say, progress: Say) -> None:
         shop = stack.enter_context(run_shop(variant, pages, say=progress))
         progress("Starting toban ...")
         stack.enter_context(stand_ins.page.served(shop.shop_api))
-        runbooks = write_runbooks(folder) if options.recover else ()
-        config = demo_config(shop, stand_ins, options.language, dict.fromkeys(runbooks, options.recover))
+        runbooks = dict.fromkeys(write_runbooks(folder), options.recover) if options.recover else {}
+        config = demo_config(shop, stand_ins, options.language, runbooks)
         toban = stack.enter_context(_run_toban(folder, listen, config))
         progress("")
         say(opening_text(shop, pages, stand_ins.inbox, folder, options))
@@ -149,9 +149,7 @@ def _run_toban(folder: Path, listen: str, config: str) -> Iterator[Server]:
         yield server
 
 
-def demo_config(
-    shop: ShopProcesses, stand_ins: StandIns, language: str, runbooks: Mapping[str, RecoveryMode | None] | None = None
-) -> str:
+def demo_config(shop: ShopProcesses, stand_ins: StandIns, language: str, runbooks: Mapping[str, RecoveryMode]) -> str:
     """Return the toban.yaml for a shop; ``runbooks`` has the modes of those in the folder `runbooks`."""
     return f"""\
 # Written by `toban demo`: the shop that it runs.
@@ -168,7 +166,7 @@ shop:
   fly_token: {TOKEN}
   fly_admin_token: {TOKEN}
   fly_api: {stand_ins.fly.url}
-  fly_apps: {json.dumps(stand_ins.fly.apps)}
+  fly_apps: {json.dumps([it.app for it in machines_of(shop)])}
 collect:
   - {{kind: fly, token: {TOKEN}, enabled: false}}  # only logs and machines are there
 logs:

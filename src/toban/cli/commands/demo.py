@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import click
 
@@ -18,7 +18,7 @@ from toban.demo.run import DemoOptions, run
 @click.option("--for", "duration", default=420.0, show_default=True, help="Seconds until it is fixed.")
 @click.option(
     "--recover",
-    type=click.Choice(["auto", "ask"]),
+    type=click.Choice(get_args(RecoveryMode)),
     help="Runbooks fix it instead: by themselves, or once you approve it. For database, redis and worker.",
 )
 @click.option("--visitors", default=40.0, show_default=True, help="Visitors per minute.")
